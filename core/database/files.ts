@@ -7,14 +7,15 @@
 import { constants } from 'node:fs'
 import { Readable, type Writable } from 'node:stream'
 import { ErrnoError } from '../file-system/errno.ts'
-import type {
-  AttributeChanges,
-  Attributes,
-  Caller,
-  Fh,
-  Ino,
-  Name,
-  Operations,
+import {
+  name as toName,
+  type AttributeChanges,
+  type Attributes,
+  type Caller,
+  type Fh,
+  type Ino,
+  type Name,
+  type Operations,
 } from '../file-system/operations.ts'
 import { S_ISGID, S_ISUID } from '../file-system/operations/attributes.ts'
 import { storedName, textOfStored } from '../stored-names.ts'
@@ -252,14 +253,18 @@ export class Files {
     await removeTree(this, path)
   }
 
-  /** Renames a file, replacing a file that has the new name. */
-  async rename(from: Path, to: Path): Promise<void> {
+  /**
+   * Renames a file, replacing a file that has the new name. With `aside`, a file or directory of the new name is renamed to
+   * this name in the same step, in the same directory, instead of being replaced.
+   */
+  async rename(from: Path, to: Path, { aside }: { readonly aside?: string } = {}): Promise<void> {
     const { operations, caller } = this.#parts
+    const flags = aside === undefined ? {} : { aside: toName(storedName(aside)) }
     const work = async (walk: Walk): Promise<void> => {
       const [source, target] = [await walk.find(from, 'never'), await walk.find(to, 'never')]
       const [old, next] = [placed(source, 'EBUSY'), placed(target, 'EBUSY')]
       if (!isType(existing(source), S_IFDIR) && target.ending !== undefined) throw new ErrnoError('ENOTDIR')
-      await operations.rename(old.parent, old.name, next.parent, next.name, {}, caller)
+      await operations.rename(old.parent, old.name, next.parent, next.name, flags, caller)
     }
     await this.#run('rename', from, () => this.#walking(work), to)
   }

@@ -64,6 +64,7 @@ function nameChanges(operations: Operations, caches: KernelCaches): Partial<Oper
       await operations.rename(parent, name, newParent, newName, flags, caller)
       caches.invalidateEntry(parent, name)
       caches.invalidateEntry(newParent, newName)
+      if (flags.aside !== undefined) caches.invalidateEntry(newParent, flags.aside)
       for (const ino of inos) if (ino !== undefined) caches.invalidateStat(ino)
       await caches.settled()
     },

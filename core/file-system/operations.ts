@@ -153,6 +153,8 @@ export interface RenameFlags {
   readonly exchange?: boolean
   /** Leaves a character device 0:0 under the old name, which overlayfs takes for a deleted file. */
   readonly whiteout?: boolean
+  /** What has the new name is renamed to this in the same step, in the same directory, instead of being replaced. Not for the kernel. */
+  readonly aside?: Name
 }
 
 /** fallocate(2)'s mode. */

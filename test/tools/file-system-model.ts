@@ -1,6 +1,6 @@
 /** A filesystem in plain objects: what random operations on a real one are compared with. */
 import { createHash } from 'node:crypto'
-import type { Step } from './file-system-steps.ts'
+import { ASIDE, type Step } from './file-system-steps.ts'
 
 class ModelFile {
   bytes: Buffer = Buffer.alloc(0)
@@ -108,7 +108,8 @@ export class Model {
       }
       case 'rename':
       case 'exchange':
-        return this.#rename(step.path, step.to, step.do === 'exchange')
+      case 'aside':
+        return this.#rename(step.path, step.to, step.do)
       case 'copy': {
         const from = this.#file(step.path)
         const to = this.#file(step.to)
@@ -122,7 +123,8 @@ export class Model {
     }
   }
 
-  #rename(from: string, to: string, isExchange: boolean): void {
+  #rename(from: string, to: string, kind: 'rename' | 'exchange' | 'aside'): void {
+    const isExchange = kind === 'exchange'
     const source = this.#parent(from)
     const target = this.#parent(to)
     const node = source.parent.get(source.name)
@@ -134,6 +136,13 @@ export class Model {
       if (isWithin(replaced, source.parent)) throw new Failure('EINVAL')
       target.parent.set(target.name, node)
       source.parent.set(source.name, replaced)
+      return
+    }
+    if (kind === 'aside' && replaced !== undefined) {
+      if (target.parent.has(ASIDE)) throw new Failure('EEXIST')
+      target.parent.set(ASIDE, replaced)
+      source.parent.delete(source.name)
+      target.parent.set(target.name, node)
       return
     }
     if (replaced instanceof ModelFile && !(node instanceof ModelFile)) throw new Failure('ENOTDIR')

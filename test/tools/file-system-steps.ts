@@ -1,6 +1,10 @@
 /** Random operations on a filesystem: what they are, and how they are done by path. */
 import * as fc from 'fast-check'
+import { name as toName } from '../../core/file-system/operations.ts'
 import { codeOf, type OpenedFile, type Paths } from './paths.ts'
+
+/** What a step of the kind `aside` renames what it replaces to. */
+export const ASIDE = 'd'
 
 export type Step =
   | { readonly do: 'mkdir' | 'unlink' | 'rmdir'; readonly path: string }
@@ -13,7 +17,7 @@ export type Step =
     }
   | { readonly do: 'truncate'; readonly path: string; readonly off: number }
   | { readonly do: 'punch'; readonly path: string; readonly off: number; readonly length: number }
-  | { readonly do: 'rename' | 'exchange' | 'link'; readonly path: string; readonly to: string }
+  | { readonly do: 'rename' | 'exchange' | 'aside' | 'link'; readonly path: string; readonly to: string }
   | {
       readonly do: 'copy'
       readonly path: string
@@ -41,6 +45,7 @@ export const step: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ do: fc.constant('rmdir' as const), path }),
   fc.record({ do: fc.constant('rename' as const), path, to: path }),
   fc.record({ do: fc.constant('exchange' as const), path, to: path }),
+  fc.record({ do: fc.constant('aside' as const), path, to: path }),
   fc.record({ do: fc.constant('link' as const), path, to: path }),
   fc.record({ do: fc.constant('copy' as const), path, to: path, off, length }),
   fc.record({ do: fc.constant('sync' as const) }),
@@ -81,6 +86,8 @@ export function perform(paths: Paths, one: Step): Promise<string> {
         return await paths.rename(one.path, one.to)
       case 'exchange':
         return await paths.rename(one.path, one.to, { exchange: true })
+      case 'aside':
+        return await paths.rename(one.path, one.to, { aside: toName(ASIDE) })
       case 'link':
         return await paths.link(one.path, one.to)
       case 'copy':

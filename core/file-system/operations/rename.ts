@@ -7,7 +7,7 @@ import { Directory } from '../../tree/directory.ts'
 import type { Oid } from '../../../store/ids.ts'
 import { ErrnoError } from '../errno.ts'
 import { type Caller, DOT, DOT_DOT, type Ino, type Name, type RenameFlags } from '../operations.ts'
-import { activateAll, assertDirectory, checkName, setTimes } from './attributes.ts'
+import { activateAll, assertDirectory, checkName, checkNewName, setTimes } from './attributes.ts'
 import { CREATION_BYTES, newInode } from './create.ts'
 import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
@@ -39,6 +39,7 @@ export function rename(
   checkName(to.name)
   if (flags.exchange === true && (flags.noReplace === true || flags.whiteout === true))
     throw new ErrnoError('EINVAL')
+  if (flags.aside !== undefined) checkNewName(flags.aside)
   return context.changeNames([from.parent, to.parent], async (...[oldDirectory, newDirectory]) => {
     if (oldDirectory === undefined || newDirectory === undefined) throw new ErrnoError('EINVAL')
     if (oldDirectory.tree !== newDirectory.tree) throw new ErrnoError('EXDEV')
@@ -58,7 +59,12 @@ export function rename(
         const timeNs = context.nowNs()
         if (target !== undefined && isExchange)
           await exchange(context, source, { directory: newDirectory, name: to.name, node: target }, timeNs)
-        else await replace(context, source, { directory: newDirectory, name: to.name, node: target }, timeNs)
+        else if (target !== undefined && flags.aside !== undefined) {
+          const replaced = { directory: newDirectory, name: to.name, node: target }
+          // Only a transaction can store it: it is in no intent.
+          return await replaceAside(context, source, replaced, flags.aside, timeNs)
+        } else
+          await replace(context, source, { directory: newDirectory, name: to.name, node: target }, timeNs)
         const [{ parent, name }, { parent: newParent, name: newName }] = [from, to]
         context.intend(timeNs, { kind: 'rename', parent, name, newParent, newName, isExchange })
         // A whiteout is in no intent.
@@ -100,6 +106,29 @@ async function replace(
   target?.inode.unnamed(to.directory.oid, to.name)
   enterName(node, to)
   finish(context, all, timeNs)
+}
+
+/** Renames `to` to `aside`, and `from` to the name that `to` had. */
+async function replaceAside(
+  context: Context,
+  from: Side<Node>,
+  to: Side<Node>,
+  aside: Name,
+  timeNs: bigint,
+): Promise<void> {
+  const { directory, node: replaced } = to
+  if (directory.inode.nlink === 0) throw new ErrnoError('ENOENT')
+  if (isDirectory(from.node.inode)) await assertNotWithin(directory, from.node)
+  if (isReserved(directory, aside)) throw new ErrnoError('EPERM')
+  await directory.inode.activate()
+  if ((await entriesOf(directory).get(aside)) !== undefined) throw new ErrnoError('EEXIST')
+  await entriesOf(directory).set(aside, replaced.inode)
+  await replaced.inode.activate()
+  replaced.inode.unnamed(directory.oid, to.name)
+  enterName(replaced, { directory, name: aside, node: replaced })
+  setTimes(replaced.inode, timeNs, 'ctime')
+  context.changed(replaced)
+  await replace(context, from, { ...to, node: undefined }, timeNs)
 }
 
 /** Enters a whiteout under a name that has just become free. */

@@ -151,6 +151,7 @@ class SharedOperations<T extends Operations> {
         const names: readonly (readonly [Ino, Name])[] = [
           [parent, name],
           [newParent, newName],
+          ...(flags.aside === undefined ? [] : [[newParent, flags.aside] as const]),
         ]
         return this.#naming(names, () => fileSystem.rename(parent, name, newParent, newName, flags, caller))
       },

@@ -1,5 +1,4 @@
 /** The methods of WebDAV (RFC 4918, classes 1 and 2) over the files of a database. */
-import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
 import { FileError } from '../../../core/database/file-error.ts'
@@ -9,6 +8,7 @@ import type { Locks } from './locks.ts'
 import { etagOf, lockXml, multistatus, patchedXml, responseXml } from './properties.ts'
 import { hrefOf, pathOf, segmentsOf } from './resource-path.ts'
 import { send } from './send.ts'
+import { copyOver, copyTree, entriesOf, moveTo } from './trees.ts'
 import { escapeXml, propertiesIn } from './xml.ts'
 
 /** Of XML. */
@@ -143,13 +143,6 @@ async function* page(files: Files, segments: readonly Buffer[]): AsyncGenerator<
   yield '</ul>\n'
 }
 
-async function* entriesOf(files: Files, segments: readonly Buffer[]) {
-  for await (const entry of files.opendir(pathOf(segments))) {
-    const { name, nameBytes } = entry
-    yield { name, nameBytes, isDirectory: entry.isDirectory() }
-  }
-}
-
 /** Replaces a file when all of the body has come. */
 async function put({ files, request, response, segments }: Call): Promise<void> {
   if (segments.length === 0) throw new HttpError(405)
@@ -206,16 +199,15 @@ async function copyOrMove(call: Call, kind: 'copy' | 'move'): Promise<void> {
   if (toHref.startsWith(fromHref)) throw new HttpError(409, 'the destination lies in the source')
   if (fromHref.startsWith(toHref)) throw new HttpError(409, 'the source lies in the destination')
   if (!locks.allows(toHref, tokensOf(request))) throw new HttpError(423)
-  const existed = await statIfThere(files, to)
+  const existed = await ifThere(files.lstat(to))
   if (existed !== undefined && request.headers['overwrite']?.toString().toUpperCase() === 'F')
     throw new HttpError(412)
   try {
-    const isReplaced = existed !== undefined && (existed.isDirectory() || source.isDirectory())
-    const put = async (): Promise<void> => {
-      if (kind === 'move') await files.rename(from, to)
-      else await copyTree(files, segments, target, request.headers['depth'] !== '0')
-    }
-    await (isReplaced ? replacing(files, target, put) : put())
+    const isDeep = request.headers['depth'] !== '0'
+    const isTree = source.isDirectory() || existed?.isDirectory() === true
+    if (kind === 'move') await moveTo(files, segments, target, isTree)
+    else if (existed === undefined) await copyTree(files, segments, target, isDeep)
+    else await copyOver(files, segments, target, { isDeep, isTree })
   } catch (error) {
     throw codeOf(error) === 'ENOENT'
       ? new HttpError(409, 'the directory of the destination does not exist')
@@ -223,39 +215,6 @@ async function copyOrMove(call: Call, kind: 'copy' | 'move'): Promise<void> {
   }
   if (kind === 'move') locks.forget(fromHref)
   response.writeHead(existed === undefined ? 201 : 204).end()
-}
-
-/** Runs `put`, which creates a target that exists. If it fails, the target is what it was. */
-async function replacing(files: Files, target: readonly Buffer[], put: () => Promise<void>): Promise<void> {
-  const path = pathOf(target)
-  const aside = pathOf([...target.slice(0, -1), Buffer.from(`.replaced-${randomUUID()}`)])
-  await files.rename(path, aside)
-  try {
-    await put()
-  } catch (error) {
-    await files.rm(path, { recursive: true, force: true })
-    await files.rename(aside, path)
-    throw error
-  }
-  await files.rm(aside, { recursive: true })
-}
-
-/** Copies share the bytes of their sources. */
-async function copyTree(
-  files: Files,
-  from: readonly Buffer[],
-  to: readonly Buffer[],
-  isDeep: boolean,
-): Promise<void> {
-  const stats = await files.lstat(pathOf(from))
-  if (stats.isSymbolicLink()) return await files.symlink(await files.readlink(pathOf(from)), pathOf(to))
-  if (!stats.isDirectory()) return await files.copyFile(pathOf(from), pathOf(to))
-  await files.mkdir(pathOf(to), { mode: stats.mode & 0o7777 })
-  if (!isDeep) return
-  for await (const { nameBytes } of entriesOf(files, from)) {
-    const name = Buffer.from(nameBytes)
-    await copyTree(files, [...from, name], [...to, name], true)
-  }
 }
 
 function destinationOf({ headers }: IncomingMessage): readonly Buffer[] {
@@ -358,9 +317,11 @@ export const tokensOf = ({ headers }: IncomingMessage): readonly string[] =>
     ),
   ].map(([, token = '']) => token)
 
-async function statIfThere(files: Files, path: Buffer): Promise<Stats | undefined> {
+const statIfThere = (files: Files, path: Buffer): Promise<Stats | undefined> => ifThere(files.stat(path))
+
+async function ifThere(found: Promise<Stats>): Promise<Stats | undefined> {
   try {
-    return await files.stat(path)
+    return await found
   } catch (error) {
     if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR' || codeOf(error) === 'ELOOP')
       return undefined

@@ -63,6 +63,21 @@ const FAILURES: readonly [what: string, code: string, doing: () => Promise<unkno
     () => paths.rename('full/inner', 'full', { exchange: true }),
   ],
   ['both flags', 'EINVAL', () => paths.rename('file', 'other', { exchange: true, noReplace: true })],
+  [
+    'renaming what is replaced to a name that is taken',
+    'EEXIST',
+    () => paths.rename('empty', 'full', { aside: toName('other') }),
+  ],
+  [
+    'renaming what is replaced to a name that is a moment',
+    'EPERM',
+    () => paths.rename('empty', 'full', { aside: toName('@2h') }),
+  ],
+  [
+    'renaming a directory into its child, which is renamed too',
+    'EINVAL',
+    () => paths.rename('full', 'full/inner', { aside: toName('old') }),
+  ],
   ['making .zblkfs', 'EPERM', () => paths.rmdir('.zblkfs')],
   ['making a name that is a moment', 'EPERM', () => paths.mkdir('@2026-01-01')],
   ['renaming to a name that is a moment', 'EPERM', () => paths.rename('file', '@2h')],
@@ -115,6 +130,22 @@ describe('renaming', () => {
     await paths.rename(from, to, flags)
     expect((await paths.stat(to)).ino).toBe(moved)
     for (const path of gone) expect(await codeOf(paths.stat(path))).toBe('ENOENT')
+    for (const [path, nlink] of Object.entries(links))
+      expect([path, (await paths.stat(path)).nlink]).toEqual([path, nlink])
+  })
+
+  test.each([
+    ['empty', 'full', { '': 4, full: 2, old: 3, 'old/inner/leaf': 1 }],
+    ['file', 'full', { '': 4, full: 2, linked: 2, 'old/inner/leaf': 1 }],
+    ['full', 'file', { '': 4, 'file/inner/leaf': 1, old: 2, linked: 2 }],
+    ['full/inner', 'full', { '': 5, 'full/leaf': 1, old: 2 }],
+    ['full', 'new', { '': 4, 'new/inner/leaf': 1 }],
+  ] as const)('%s to %s, which is renamed in the same step', async (from, to, links) => {
+    await makeSample()
+    const moved = (await paths.stat(from)).ino
+    await paths.rename(from, to, { aside: toName('old') })
+    expect((await paths.stat(to)).ino).toBe(moved)
+    expect(await codeOf(paths.stat(from))).toBe('ENOENT')
     for (const [path, nlink] of Object.entries(links))
       expect([path, (await paths.stat(path)).nlink]).toEqual([path, nlink])
   })
