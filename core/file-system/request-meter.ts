@@ -6,9 +6,12 @@
  * others. A request's latency lasts from when it was read to when its reply was written; waiting in the kernel's queue is not
  * part of it.
  */
+import { constants } from 'node:os'
 import { getSystemErrorName } from 'node:util'
-import { OPERATION_NAMES } from './operation-names.ts'
+import { OPERATION_NAMES, OPERATION_NUMBER } from './operation-names.ts'
 
+const { ENOENT, ENODATA, ENXIO } = constants.errno
+const { lookup, getattr, getxattr, seek } = OPERATION_NUMBER
 const BUCKETS = 22
 const FIRST_BOUND_BITS = 4
 const US_MAX = 0xffff_ffff
@@ -23,7 +26,7 @@ export const BUCKET_BOUNDS_SECONDS: readonly number[] = Array.from(
 /** The requests of one operation. */
 export interface RequestFigures {
   readonly count: number
-  /** Of these, answered with an error. The absence of a name, which the kernel caches, is none. */
+  /** Of these, answered with an error. That nothing was found ({@link findsNothing}) is not an error. */
   readonly errors: number
   readonly totalMs: number
   /** The number of requests in each bucket: {@link BUCKET_BOUNDS_SECONDS}, and the others. */
@@ -48,7 +51,7 @@ export class RequestMeter {
     add(this.#counts, operation, 1)
     add(this.#totalMs, operation, elapsedMs)
     add(this.#buckets, bucket, 1)
-    if (errno === 0) return
+    if (errno === 0 || findsNothing(operation, errno)) return
     add(this.#errors, operation, 1)
     add(this.#errnos, errno, 1)
   }
@@ -72,7 +75,7 @@ export class RequestMeter {
     return Object.fromEntries(figures)
   }
 
-  /** The number of answers by their error, as ENOENT. */
+  /** The number of errors by name, such as EIO. */
   errors(): Readonly<Record<string, number>> {
     const found: [string, number][] = []
     for (const [errno, count] of this.#errnos.entries())
@@ -80,6 +83,15 @@ export class RequestMeter {
     return Object.fromEntries(found)
   }
 }
+
+/**
+ * Whether a request has only found that something does not exist: a name, an extended attribute, data or a hole after an
+ * offset. Programs ask for these all the time: a shell along PATH, ls for attributes.
+ */
+const findsNothing = (operation: number, errno: number): boolean =>
+  ((operation === lookup || operation === getattr) && errno === ENOENT) ||
+  (operation === getxattr && errno === ENODATA) ||
+  (operation === seek && errno === ENXIO)
 
 const add = (to: Float64Array, index: number, value: number): void => {
   to[index] = (to[index] ?? 0) + value

@@ -48,7 +48,7 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'zblkfs_request_errors_total',
     kind: 'counter',
-    help: 'Requests answered with an error, by error; ENOENT and ENODATA are ordinary answers, EIO is not',
+    help: 'Requests answered with an error, by error, except lookups that found nothing',
     label: 'error',
     samples: ({ errors }) => Object.entries(errors),
   },

@@ -1,10 +1,12 @@
+import { constants } from 'node:os'
 import { expect, test } from 'vitest'
 import { AccessLog } from '../../../core/file-system/access-log.ts'
 import { OPERATION_NUMBER } from '../../../core/file-system/operation-names.ts'
 import { ino } from '../../../core/file-system/operations.ts'
 import { BUCKET_BOUNDS_SECONDS, RequestMeter } from '../../../core/file-system/request-meter.ts'
 
-const { read } = OPERATION_NUMBER
+const { read, lookup, getattr, getxattr, removexattr, seek, unlink } = OPERATION_NUMBER
+const { ENOENT, ENODATA, ENXIO, EIO } = constants.errno
 
 test.each([
   [0, 0],
@@ -32,6 +34,21 @@ test('errors are counted by operation and by name', () => {
   meter.answered(read, 3, 5)
   expect(meter.requests()).toMatchObject({ read: { count: 2, errors: 1, totalMs: 4 } })
   expect(meter.errors()).toEqual({ EIO: 1 })
+})
+
+test.each([
+  ['a name that does not exist', lookup, ENOENT, 0],
+  ['a path that does not exist', getattr, ENOENT, 0],
+  ['an attribute that does not exist', getxattr, ENODATA, 0],
+  ['no more data', seek, ENXIO, 0],
+  ['removing a name that does not exist', unlink, ENOENT, 1],
+  ['removing an attribute that does not exist', removexattr, ENODATA, 1],
+  ['damage in a lookup', lookup, EIO, 1],
+])('%s: operation %d, errno %d counts as %d errors', (_what, operation, errno, errors) => {
+  const meter = new RequestMeter()
+  meter.answered(operation, 1, errno)
+  expect(Object.values(meter.requests())).toMatchObject([{ count: 1, errors }])
+  expect(Object.keys(meter.errors())).toHaveLength(errors)
 })
 
 const caller = { uid: 1, gid: 2, pid: 3 }
