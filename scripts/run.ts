@@ -29,6 +29,7 @@ export async function run(argv: readonly string[]): Promise<number> {
       const command = await load()
       program.addCommand(command.exitOverride().showHelpAfterError(`see 'zblkfs ${command.name()} --help'`))
     }
+    escapeErrors(program)
     await program.parseAsync(argv)
     return Number(process.exitCode ?? 0)
   } catch (error) {
@@ -37,6 +38,12 @@ export async function run(argv: readonly string[]): Promise<number> {
     console.error(known === undefined ? error : `zblkfs: ${printableLines(known)}`)
     return error instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE
   }
+}
+
+/** Has errors of the command line escaped: they quote arguments, which may be names of files. */
+function escapeErrors(command: Command): void {
+  command.configureOutput({ outputError: (text, write) => write(printableLines(text)) })
+  for (const below of command.commands) escapeErrors(below)
 }
 
 /** What is wrong with the place that the command was run in: any of its calls may be the one that fails. */

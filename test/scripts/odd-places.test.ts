@@ -65,6 +65,14 @@ test('a database name too long for its side files is refused, and no file is lef
   })
 })
 
+test('arguments in usage errors are escaped', async () => {
+  const odd = String.raw`"$(printf 'a\377\033[31m')"`
+  for (const command of [`sync a b ${odd}`, `web ${odd} b`, `--bad${odd}`, `log --since ${odd} --${odd}`]) {
+    const said = await sh(`${ZBLKFS} ${command} 2>&1 || true`)
+    expect([command, said]).toEqual([command, expect.stringContaining(String.raw`a\xff\x1b[31m`)])
+  }
+})
+
 test('a state directory that cannot be created does not prevent a mount', async () => {
   await withMount({}, async mount => {
     const { db, dir } = mount
