@@ -18,11 +18,18 @@ const kills = Number(values.kills ?? 50)
 const seed = Number(values.seed ?? Random.seed())
 console.log(`${kills} kills, seed ${seed}`)
 const startedMs = Date.now()
+const interrupted = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => {
+    console.log(`${signal}: it ends after this kill`)
+    interrupted.abort(new Error(`ended by ${signal}, seed ${seed}`))
+  })
 const result = await killRepeatedly({
   kills,
   seed,
   options: (values.option ?? []).flatMap(list => list.split(',')),
   log: line => console.log(line),
+  signal: interrupted.signal,
   ...(values.db !== undefined && { db: values.db }),
 })
 const { operations, syncs, killsWithLoss, inCommits, inCheckpoints, inPacks } = result

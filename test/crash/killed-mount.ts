@@ -66,6 +66,8 @@ export class KilledMount {
     const parameters = [MAIN, 'mount', '-f', '--log-level', 'error', this.db, this.dir]
     const daemon = spawn(process.execPath, [...parameters, ...options.flatMap(option => ['-o', option])], {
       stdio: ['ignore', 'pipe', 'pipe'],
+      // Ctrl-C in a terminal must reach this process alone, which then unmounts.
+      detached: true,
       env: { ...process.env, NODE_COMPILE_CACHE: join(this.#scratch, 'compiled') },
     })
     this.#daemon = daemon

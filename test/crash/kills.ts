@@ -28,6 +28,8 @@ export interface KillOptions {
   readonly options?: readonly string[]
   /** Receives a message for each kill. */
   readonly log?: (line: string) => void
+  /** Ends it early, after the current kill. */
+  readonly signal?: AbortSignal
 }
 
 export interface KillResult {
@@ -61,7 +63,7 @@ const KILLED = ['ENOTCONN', 'ECONNABORTED', 'EIO', 'ENODEV', 'EINTR']
 const MIXES: readonly Mix[] = ['all', 'data', 'names']
 const AIMS: readonly Aim[] = ['anything', 'anything', 'commit', 'checkpoint', 'pack']
 
-/** @throws Error with the seed and the kill, on lost or damaged data. */
+/** @throws Error with the seed and the kill, on lost or damaged data; the signal's reason. Unmounts in any case. */
 export async function killRepeatedly(options: KillOptions): Promise<KillResult> {
   const scratch = await mkdtemp(join(tmpdir(), 'zblkfs-kills-'))
   const mount = new KilledMount(scratch, options.db)
@@ -76,7 +78,7 @@ export async function killRepeatedly(options: KillOptions): Promise<KillResult> 
 
 async function kill(
   mount: KilledMount,
-  { kills, seed, options = [], log }: KillOptions,
+  { kills, seed, options = [], log, signal }: KillOptions,
 ): Promise<KillResult> {
   const random = new Random(seed)
   const total = { operations: 0, syncs: 0, lostOperations: 0, killsWithLoss: 0 }
@@ -84,6 +86,7 @@ async function kill(
   let model = new TreeModel()
   await mount.start([...options, ...optionsOf(random)])
   for (let kill = 1; kill <= kills; kill++) {
+    signal?.throwIfAborted()
     const round = await runUntilKilled(mount, model.clone(), random)
     const interrupted = await mount.interrupted()
     await Promise.all([
