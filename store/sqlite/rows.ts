@@ -178,8 +178,18 @@ export function revisionRow(
 
 /** @param seal as for {@link revisionRow}. @throws StoreError if the row differs from what was written. */
 export function transactionInfo(cells: TransactionCells, seal: RowSeal | undefined): TransactionInfo {
+  const info = intactTransaction(cells, seal)
+  if (info === undefined) throw damagedTransaction(unverifiedTransactionRow(cells).tid)
+  return info
+}
+
+/** As {@link transactionInfo}; undefined if the row differs from what was written. */
+export function intactTransaction(
+  cells: TransactionCells,
+  seal: RowSeal | undefined,
+): TransactionInfo | undefined {
   const row = unverifiedTransactionRow(cells)
-  if (!isIntact(cells)) throw damagedTransaction(row.tid)
+  if (transactionSum(row, totalsCells(cells)) !== cells.at(-1)) return undefined
   const { tid, user, description, extension, objects, bytes } = seal?.openTexts(row) ?? row
   return { tid, user, description, extension, objects, bytes }
 }

@@ -22,7 +22,7 @@ import { damagedTransaction } from '../indexed/row-sums.ts'
 import type { TransactionInfo } from '../store.ts'
 import { UNFINISHED } from './parts.ts'
 import {
-  isIntact,
+  intactTransaction,
   revisionRow,
   selectRevisions,
   selectTransactions,
@@ -127,8 +127,14 @@ export class SqliteIndex implements Index {
       const page = reverse ? this.#newestTransactions : this.#oldestTransactions
       const cells = page.all(after, upTo, limit)
       if (reverse) this.#checkNewest(knownTid(cells[0]?.[0] ?? after), upTo)
-      const damaged = cells.findIndex(row => !isIntact(row))
-      return (damaged > 0 ? cells.slice(0, damaged) : cells).map(row => transactionInfo(row, this.#seal))
+      const found: TransactionInfo[] = []
+      for (const row of cells) {
+        const info = intactTransaction(row, this.#seal)
+        // What precedes a damaged row can be read.
+        if (info === undefined && found.length > 0) break
+        found.push(info ?? transactionInfo(row, this.#seal))
+      }
+      return found
     })
   }
 
