@@ -170,8 +170,9 @@ const show = (bar: ProgressBar, { phase, done, total }: PackProgress): void => {
 }
 
 function describe(database: string, report: PackResult): string {
-  const { bytesBefore, bytesAfter, revisionsDropped, objectsDropped, durationMs } = report
-  const freed = formatBytes(Math.max(0, bytesBefore - bytesAfter))
+  const { bytesBefore, bytesAfter, bulkBytesFreed, revisionsDropped, objectsDropped, durationMs } = report
+  // A filesystem may count space as used until it has stored that it is free; others may have written meanwhile.
+  const freed = formatBytes(Math.max(bytesBefore - bytesAfter, bulkBytesFreed))
   return (
     `${printable(database)}: ${freed} freed, ${formatBytes(bytesAfter)} left ` +
     `(${revisionsDropped} old states and ${objectsDropped} unused objects dropped in ${(durationMs / 1000).toFixed(1)} s)\n` +

@@ -1,7 +1,9 @@
 /** Commands in odd places and on odd paths: each says at once what is wrong. */
+import { randomBytes } from 'node:crypto'
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { open } from '../../index.ts'
 import { sh } from '../programs/program.ts'
 import { withMount } from '../tools/mounted.ts'
 import { runProgram, runZblkfs, ZBLKFS } from '../tools/run-zblkfs.ts'
@@ -62,6 +64,23 @@ test('a database name too long for its side files is refused, and no file is lef
     await writeFile(join(dir, 'a'), 'x')
     expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
     await mount.remount()
+  })
+})
+
+test('a pack of a database that lies in a mount states what it freed', async () => {
+  await withMount({}, async ({ dir }) => {
+    const db = join(dir, 'inner.zblk')
+    const database = await open(db, { create: true })
+    for (let i = 0; i < 2; i++) {
+      await database.files.writeFile('/file', randomBytes(8 << 20))
+      await database.sync()
+    }
+    await database.close()
+    const { stdout, exitCode } = await runZblkfs('pack', '--keep', '0', db)
+    expect({ stdout, exitCode }).toEqual({
+      stdout: expect.stringMatching(/: 8\.\d+ MiB freed, /),
+      exitCode: 0,
+    })
   })
 })
 
