@@ -42,7 +42,8 @@ const STATUS_TIMEOUT_MS = 2000
 export type Parameters = ReadonlyMap<string, string>
 
 /** The queries, by the names of their methods. What may take long ends with `signal`. */
-export type Query = 'info' | 'timeline' | 'log' | 'list' | 'file' | 'diff' | 'patch' | 'usage' | 'live'
+export type Query =
+  'info' | 'moment' | 'timeline' | 'log' | 'list' | 'file' | 'diff' | 'patch' | 'usage' | 'live'
 
 export class Api {
   readonly #store: Store
@@ -74,6 +75,11 @@ export class Api {
       freeBytes: space?.freeBytes ?? 0,
       ...(mount !== undefined && { mount: mount.mountPoint }),
     }
+  }
+
+  /** The moment that a text names: a tid, time, age or tag. */
+  async moment(parameters: Parameters): Promise<Answers.Moment> {
+    return await this.#moment(tidOf(await this.#db.resolve(required(parameters, 'when'))))
   }
 
   async timeline(parameters: Parameters): Promise<Answers.Intervals> {

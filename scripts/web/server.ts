@@ -30,6 +30,7 @@ const QUERIES_MAX = 8
 const CONNECTIONS_MAX = 128
 const QUERIES: ReadonlySet<string> = new Set<Query>([
   'info',
+  'moment',
   'timeline',
   'log',
   'list',

@@ -2,12 +2,15 @@
  * The transactions of a database as numbers, for a plot over time: read once, then continued. At most {@link TRANSACTIONS_MAX}
  * of them, 20 bytes each; the oldest are left out.
  */
+import { setImmediate as turn } from 'node:timers/promises'
 import type { Tid } from '../../store/ids.ts'
 import { timelineOf } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
 
 const TRANSACTIONS_MAX = 1 << 20
 const FIRST_CAPACITY = 1 << 12
+/** How many transactions are read before other requests are answered. */
+const TURN_TRANSACTIONS = 1 << 10
 
 /** Transactions per interval. */
 export interface Intervals {
@@ -64,6 +67,7 @@ export class TransactionIntervals {
       this.#times[this.#count] = timeline.timeOf(tid)
       this.#bytes[this.#count++] = bytes
       this.#last = tid
+      if (this.#count % TURN_TRANSACTIONS === 0) await turn()
     }
   }
 

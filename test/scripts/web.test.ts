@@ -1,9 +1,11 @@
 /** `zblkfs web`, by HTTP and in a real browser. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { appendFile, mkdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
+import type { AxeResults } from 'axe-core'
 import { chromium, type Browser, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { withMount, type TestMount } from '../tools/mounted.ts'
@@ -12,6 +14,21 @@ import { runProgram, ZBLKFS, zblkfsOutput } from '../tools/run-zblkfs.ts'
 const ROOT = join(import.meta.dirname, '../..')
 const TIMEOUT_MS = 120_000
 const CHROMIUM = '/usr/bin/chromium'
+
+const AXE = readFileSync(join(ROOT, 'node_modules/axe-core/axe.min.js'), 'utf8')
+
+/** The rules of axe-core (WCAG and best practices) that a page breaks, in light and in dark. */
+async function brokenRules(page: Page): Promise<readonly string[]> {
+  await page.evaluate(AXE)
+  const found: string[] = []
+  for (const colorScheme of ['light', 'dark'] as const) {
+    await page.emulateMedia({ colorScheme })
+    const { violations } = await page.evaluate<AxeResults>('axe.run()')
+    for (const { id, nodes } of violations)
+      found.push(...nodes.map(({ html }) => `${colorScheme}: ${id}: ${html}`))
+  }
+  return found
+}
 
 interface Answer {
   readonly status: number
@@ -204,8 +221,8 @@ describe('in a browser', () => {
       if (!sent.url().startsWith(url) && !sent.url().startsWith('data:')) problems.push(sent.url())
     })
     page.on('response', answer => {
-      const isChange = answer.request().method() === 'POST'
-      if (!answer.ok() && !isChange) problems.push(`${answer.status()} ${answer.url()}`)
+      const isAsked = answer.request().method() === 'POST' || answer.url().includes('no-such-tag')
+      if (!answer.ok() && !isAsked) problems.push(`${answer.status()} ${answer.url()}`)
     })
     await page.goto(url)
   }, TIMEOUT_MS)
@@ -264,6 +281,31 @@ describe('in a browser', () => {
     expect((await zblkfsOutput('tag', '-l', '--db', mount.dir)).trim().split('\n')).toHaveLength(1)
   })
 
+  test('a file is compared with any other moment, by tag, age or transaction', async () => {
+    await page.goto(`${url}#files?path=%22%2Fdocs%2Fnotes.txt%22&at=${tids[0]}`)
+    await page.getByRole('button', { name: 'Compare ...' }).click()
+    const other = page.getByLabel('Compare with')
+    expect(await other.inputValue()).toBe('now')
+    await other.fill(tids[1]!)
+    await other.press('Enter')
+    const found = page.getByRole('region', { name: 'Differences' })
+    await found.getByRole('button', { name: 'Lines' }).click()
+    expect(await found.locator('.added').allInnerTexts()).toEqual([
+      '+++ b/docs/notes.txt\n',
+      '+2\n',
+      '+four\n',
+    ])
+    await other.fill('first')
+    await other.press('Enter')
+    await found.getByText('No difference.').waitFor()
+    await other.fill('no-such-tag')
+    await other.press('Enter')
+    await page.getByRole('alert').filter({ hasText: 'no-such-tag' }).waitFor()
+    await page.getByRole('button', { name: 'Tag ...' }).click()
+    await page.getByText(`The state after transaction ${tids[0]} gets a name`).waitFor()
+    await page.keyboard.press('Escape')
+  })
+
   test('a file with control characters has no preview', async () => {
     await writeFile(join(mount.dir, 'control'), '\u0001'.repeat(100))
     await page.goto(url)
@@ -288,5 +330,28 @@ describe('in a browser', () => {
     await page.getByRole('img', { name: /resident/ }).waitFor()
     await page.emulateMedia({ colorScheme: 'dark' })
     await page.getByRole('img', { name: /resident/ }).waitFor()
+  })
+
+  test.each([
+    ['the history', 'history', 'Transactions', undefined],
+    ['a transaction with its changes', 'history', 'Transactions', 'Changes'],
+    ['a question', 'history', 'Transactions', 'Tag ...'],
+    ['a directory', 'files', 'docs/', undefined],
+    ['a file', 'files?path=%22%2Fdocs%2Fnotes.txt%22', 'Blocks by age', undefined],
+    ['the space', 'space', 'Largest files', undefined],
+    ['the mount', 'live', 'Memory', undefined],
+  ])('axe-core finds no fault in %s, light or dark', async (_what, fragment, text, button) => {
+    await page.goto('about:blank')
+    await page.goto(`${url}#${fragment}`)
+    await page.getByText(text).first().waitFor()
+    if (button !== undefined) {
+      const row = page.getByRole('row').filter({ hasText: 'an edit' })
+      await row.getByRole('button', { name: button }).click()
+      await page
+        .getByText(button === 'Changes' ? 'Lines' : 'Name')
+        .first()
+        .waitFor()
+    }
+    expect(await brokenRules(page)).toEqual([])
   })
 })

@@ -3,6 +3,7 @@ import type * as Answers from '../answers.ts'
 
 interface Queries {
   readonly info: Answers.Info
+  readonly moment: Answers.Moment
   readonly timeline: Answers.Intervals
   readonly log: Answers.Log
   readonly list: Answers.Listing

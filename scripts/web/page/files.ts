@@ -4,6 +4,7 @@ import { useState } from 'preact/hooks'
 import type * as Answers from '../answers.ts'
 import { BlockMap } from './block-map.ts'
 import { ageText, bytesText, change, pathValue, query, rawUrl, shown, timeText } from './client.ts'
+import { Compare } from './compare.ts'
 import { linkTo, useLoaded, type Place, type ViewProps } from './state.ts'
 
 const PREVIEW_BYTES = 64 << 10
@@ -28,6 +29,7 @@ function PathView(props: ViewProps): unknown {
   )
   return html`
     ${loaded.state === 'failed' && html`<p role="alert" class="failure">${loaded.reason}</p>`}
+    ${loaded.value !== undefined && html`<${Compare} place=${place} tags=${info.tags} moment=${moment} />`}
     ${
       loaded.value !== undefined &&
       (loaded.value.type === 'directory'

@@ -162,7 +162,7 @@ function Row({ transaction, place, ask }: RowProps): unknown {
 
 const previousOf = (tid: string): string => (BigInt(`0x${tid}`) - 1n).toString(16).padStart(16, '0')
 
-const tagQuestion = (tid: string): Parameters<ViewProps['ask']>[0] => ({
+export const tagQuestion = (tid: string): Parameters<ViewProps['ask']>[0] => ({
   title: 'Tag this moment',
   text: `The state after transaction ${tid} gets a name, and is kept by every pack.`,
   action: 'Tag',

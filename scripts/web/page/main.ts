@@ -5,10 +5,10 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import type { Info } from '../answers.ts'
 import { bytesText, query, shown, timeText } from './client.ts'
 import { FilesView } from './files.ts'
-import { HistoryView } from './history.ts'
+import { HistoryView, tagQuestion } from './history.ts'
 import { LiveView } from './live.ts'
 import { SpaceView } from './space.ts'
-import { linkTo, usePlace, VIEWS, type Place, type Question, type View, type ViewProps } from './state.ts'
+import { linkTo, usePlace, VIEWS, type Question, type View, type ViewProps } from './state.ts'
 
 const REFRESH_MS = 3000
 
@@ -66,7 +66,7 @@ function Page(): VNode {
       </nav>
       ${info !== undefined && html`<${Facts} info=${info} />`}
     </header>
-    ${place.at !== undefined && html`<${Past} place=${place} />`}
+    ${place.at !== undefined && html`<${Past} place=${place} ask=${setQuestion} />`}
     <div role="status" class="outcome">${outcome}</div>
     ${failure !== undefined && html`<p role="alert" class="failure">${failure}</p>`}
     <main id="main">
@@ -87,10 +87,13 @@ const Facts = ({ info }: { info: Info }): unknown => html`
 `
 
 /** Says that the past is shown. */
-function Past({ place }: { place: Place }): unknown {
+function Past({ place, ask }: Pick<ViewProps, 'place' | 'ask'>): unknown {
+  const { at } = place
+  if (at === undefined) return null
   return html`<p class="past">
-    The files are shown as they were after transaction <code>${place.at}</code>.${' '}
-    <a href=${linkTo({ ...place, at: undefined })}>Show the present</a>
+    The files are shown as they were after transaction <code>${at}</code>.${' '}
+    <a href=${linkTo({ ...place, at: undefined })}>Show the present</a>${' '}
+    <button onClick=${() => ask(tagQuestion(at))}>Tag ...</button>
   </p>`
 }
 
