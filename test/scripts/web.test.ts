@@ -5,7 +5,6 @@ import { readFileSync } from 'node:fs'
 import { appendFile, mkdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
-import type { AxeResults } from 'axe-core'
 import { chromium, type Browser, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { withMount, type TestMount } from '../tools/mounted.ts'
@@ -17,13 +16,23 @@ const CHROMIUM = '/usr/bin/chromium'
 
 const AXE = readFileSync(join(ROOT, 'node_modules/axe-core/axe.min.js'), 'utf8')
 
+/** Of axe-core, which runs in the page alone. */
+interface AxeResults {
+  readonly violations: readonly {
+    readonly id: string
+    readonly nodes: readonly { readonly html: string }[]
+  }[]
+  readonly passes: readonly unknown[]
+}
+
 /** The rules of axe-core (WCAG and best practices) that a page breaks, in light and in dark. */
 async function brokenRules(page: Page): Promise<readonly string[]> {
   await page.evaluate(AXE)
   const found: string[] = []
   for (const colorScheme of ['light', 'dark'] as const) {
     await page.emulateMedia({ colorScheme })
-    const { violations } = await page.evaluate<AxeResults>('axe.run()')
+    const { violations, passes } = await page.evaluate<AxeResults>('axe.run()')
+    expect(passes.length).toBeGreaterThan(10)
     for (const { id, nodes } of violations)
       found.push(...nodes.map(({ html }) => `${colorScheme}: ${id}: ${html}`))
   }
