@@ -3,7 +3,7 @@ import { ENCRYPTION } from '../encryption/key-slots.ts'
 import { CannotOpenError } from '../errors.ts'
 import { otherFormat } from '../other-format.ts'
 import { isForbidden, isMissing } from './postgres-errors.ts'
-import { ENCRYPTED_FORMAT, FORMAT_UPGRADED_MIN, FORMAT_VERSION } from './schema.ts'
+import { ENCRYPTED_FORMAT, FORMAT_UPGRADED_MIN, FORMAT_VERSION, FUNCTIONS_VERSION } from './schema.ts'
 import type { Session } from './session.ts'
 
 /** A zblkfs database. */
@@ -14,6 +14,8 @@ export interface OurContent {
   readonly bulk: string | undefined
   /** Whether it has an earlier format, which {@link upgradeSchema} upgrades. */
   readonly isEarlier: boolean
+  /** Whether its functions are of an earlier version: {@link upgradeFunctions} replaces them. */
+  readonly hasEarlierFunctions: boolean
   /** The note of its keys; undefined if it is not encrypted. */
   readonly keys: string | undefined
 }
@@ -56,13 +58,20 @@ export async function contentOf(session: Session, name: string): Promise<Content
       ? version <= FORMAT_VERSION && version >= FORMAT_UPGRADED_MIN
       : version === ENCRYPTED_FORMAT
   if (!isKnown) throw otherFormat(name, version, ENCRYPTED_FORMAT)
-  return { kind: 'ours', id, bulk: meta.get('bulk'), isEarlier: version < FORMAT_VERSION, keys }
+  return {
+    kind: 'ours',
+    id,
+    bulk: meta.get('bulk'),
+    isEarlier: version < FORMAT_VERSION,
+    hasEarlierFunctions: Number(meta.get('functions') ?? 0) < FUNCTIONS_VERSION,
+    keys,
+  }
 }
 
 async function metaOf(session: Session, name: string): Promise<ReadonlyMap<string, string>> {
   try {
     const rows = await session.query(
-      "SELECT name, value FROM zblkfs.meta WHERE name IN ('format', 'id', 'bulk', 'encryption')",
+      "SELECT name, value FROM zblkfs.meta WHERE name IN ('format', 'id', 'bulk', 'functions', 'encryption')",
     )
     return new Map(rows.map(([key, value]) => [key ?? '', value ?? '']))
   } catch (error) {

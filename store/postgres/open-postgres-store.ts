@@ -20,7 +20,7 @@ import { RemoteBulk } from '../s3/remote-bulk.ts'
 import { emptyBucket } from '../s3/bucket.ts'
 import { Session } from './session.ts'
 import { LeaseSession } from './lease-session.ts'
-import { upgradeAlone } from './writer-epoch.ts'
+import { upgradeAlone, upgradeEarlierFunctions } from './writer-epoch.ts'
 import { WriterSession } from './writer-session.ts'
 
 export interface OpenPostgresOptions extends BulkOptions, EncryptionOptions {
@@ -63,6 +63,7 @@ export async function openPostgresStore(url: string, options: OpenPostgresOption
     const parts = { name, address, id, session, report, remote, access }
     if (readOnly) return new PostgresStore(parts)
     if (content.isEarlier) await upgradeAlone(session, name)
+    else if (content.hasEarlierFunctions) await upgradeEarlierFunctions(session, name, report)
     const unassigned = remote && (await unassignedEpoch(session, remote))
     const writing = keep(await Session.open(address))
     const { isShared = false } = options

@@ -5,7 +5,7 @@
  * | table      | a row is                                                                                               |
  * |------------|--------------------------------------------------------------------------------------------------------|
  * | `meta`     | by name, a short text: `format` and `id` of the database, and notes of packs and repairs;              |
- * |            | `bulk` is the S3 URL of the bucket, if there is one                                                     |
+ * |            | `bulk` is the S3 URL of the bucket, if there is one; `functions` is {@link FUNCTIONS_VERSION}            |
  * | `writer`   | a process that opened the database for writing, by its epoch: a later one has a larger one. If         |
  * |            | `fenced` is true it cannot store anything more. `unfinished` is the tid of revisions that belong to a  |
  * |            | transaction which it is writing in parts: no reader of another moment sees them. `counter` is the       |
@@ -39,6 +39,11 @@ import type { Session } from './session.ts'
 export const FORMAT_VERSION = 4
 /** A database of this revision or a later one can be read; opening it for writing upgrades it. */
 export const FORMAT_UPGRADED_MIN = 2
+/**
+ * The number of the functions below. A database with a lower one gets these when it is opened for writing, perhaps while writers of earlier
+ * versions have it open: each function accepts and returns what it did before. 2: the first that is recorded in `meta`.
+ */
+export const FUNCTIONS_VERSION = 2
 /** The format of an encrypted database: its own number, so that a version that does not know encryption refuses it. */
 export const ENCRYPTED_FORMAT = 5
 
@@ -153,9 +158,9 @@ const LEASE_TABLES = `
   );
 `
 
-const FUNCTIONS = `
+const CHANGE_FUNCTIONS = `
   -- Waits for other commits. Fails if the writer may store nothing any more.
-  CREATE FUNCTION zblkfs.begin_change(p_epoch bigint) RETURNS void LANGUAGE plpgsql AS $$
+  CREATE OR REPLACE FUNCTION zblkfs.begin_change(p_epoch bigint) RETURNS void LANGUAGE plpgsql AS $$
   BEGIN
     PERFORM pg_advisory_xact_lock(${LOCK_CLASS}, ${COMMIT_LOCK});
     IF NOT EXISTS (SELECT FROM zblkfs.writer WHERE epoch = p_epoch AND NOT fenced) THEN
@@ -163,7 +168,7 @@ const FUNCTIONS = `
     END IF;
   END $$;
 
-  CREATE FUNCTION zblkfs.add_revisions(
+  CREATE OR REPLACE FUNCTION zblkfs.add_revisions(
     p_tid bigint, p_oids bigint[], p_sums integer[], p_heads bytea[], p_pos bigint[], p_lens bigint[], p_tails bytea[]
   ) RETURNS void LANGUAGE sql AS $$
     INSERT INTO zblkfs.revision (oid, tid, pos, len, sum, head, tail)
@@ -213,7 +218,7 @@ const ADD_TRANSACTION = `
 
 const LEASE_FUNCTIONS = `
   -- Whether a writer can be fenced: its session has ended, or it has not sent a heartbeat for a while.
-  CREATE FUNCTION zblkfs.is_gone(p_epoch bigint) RETURNS boolean LANGUAGE sql AS $$
+  CREATE OR REPLACE FUNCTION zblkfs.is_gone(p_epoch bigint) RETURNS boolean LANGUAGE sql AS $$
     SELECT NOT EXISTS (
       SELECT FROM zblkfs.writer AS w WHERE w.epoch = p_epoch AND NOT w.fenced AND (
         clock_timestamp() - pg_postmaster_start_time() < interval '${RESTARTED_MS} milliseconds'
@@ -228,7 +233,7 @@ const LEASE_FUNCTIONS = `
   $$;
 
   -- Locks the lease; frees it if its holder is gone, which is fenced then. Returns the holder, NULL if there is none.
-  CREATE FUNCTION zblkfs.lock_lease() RETURNS bigint LANGUAGE plpgsql AS $$
+  CREATE OR REPLACE FUNCTION zblkfs.lock_lease() RETURNS bigint LANGUAGE plpgsql AS $$
   DECLARE
     v_holder bigint;
   BEGIN
@@ -248,7 +253,7 @@ const LEASE_FUNCTIONS = `
   END $$;
 
   -- Takes the lease if it is free; otherwise queues the writer and recalls the lease.
-  CREATE FUNCTION zblkfs.take_lease(p_epoch bigint, OUT r_holder bigint, OUT r_grants bigint, OUT r_is_wanted boolean)
+  CREATE OR REPLACE FUNCTION zblkfs.take_lease(p_epoch bigint, OUT r_holder bigint, OUT r_grants bigint, OUT r_is_wanted boolean)
   LANGUAGE plpgsql AS $$
   BEGIN
     IF NOT EXISTS (SELECT FROM zblkfs.writer WHERE epoch = p_epoch AND NOT fenced) THEN
@@ -270,7 +275,7 @@ const LEASE_FUNCTIONS = `
   END $$;
 
   -- Hands the lease to the first waiter, or frees it: then the number of its changes is returned.
-  CREATE FUNCTION zblkfs.release_lease(p_epoch bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+  CREATE OR REPLACE FUNCTION zblkfs.release_lease(p_epoch bigint) RETURNS bigint LANGUAGE plpgsql AS $$
   DECLARE
     v_next bigint;
     v_grants bigint;
@@ -290,7 +295,7 @@ const LEASE_FUNCTIONS = `
   END $$;
 
   -- Recalls the lease from another writer. A writer that is alone takes a free lease.
-  CREATE FUNCTION zblkfs.recall_lease(p_epoch bigint, OUT r_holder bigint, OUT r_grants bigint, OUT r_last bigint)
+  CREATE OR REPLACE FUNCTION zblkfs.recall_lease(p_epoch bigint, OUT r_holder bigint, OUT r_grants bigint, OUT r_last bigint)
   LANGUAGE plpgsql AS $$
   BEGIN
     SELECT epoch, grants INTO r_holder, r_grants FROM zblkfs.lease;
@@ -307,6 +312,12 @@ const LEASE_FUNCTIONS = `
     SELECT coalesce(max(tid), 0) INTO r_last FROM zblkfs.txn;
   END $$;
 `
+
+const FUNCTIONS = CHANGE_FUNCTIONS + ADD_TRANSACTION + LEASE_FUNCTIONS
+
+const NOTE_FUNCTIONS = `
+  INSERT INTO zblkfs.meta (name, value) VALUES ('functions', '${FUNCTIONS_VERSION}')
+  ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 
 /** The tids of unfinished transactions in parts. */
 export const UNFINISHED = 'SELECT unfinished FROM zblkfs.writer WHERE unfinished IS NOT NULL'
@@ -325,12 +336,13 @@ export async function createSchema(
   const notes = [
     ['format', String(keys === undefined ? FORMAT_VERSION : ENCRYPTED_FORMAT)],
     ['id', id],
+    ['functions', String(FUNCTIONS_VERSION)],
     ...(bulk === undefined ? [] : [['bulk', bulk]]),
     ...(keys === undefined ? [] : [[ENCRYPTION, keys.replaceAll("'", "''")]]),
   ]
   const values = notes.map(([name, value]) => `('${name}', '${value}')`).join(', ')
   await session.query(
-    `BEGIN; CREATE SCHEMA zblkfs; ${TABLES} ${LEASE_TABLES} ${FUNCTIONS} ${ADD_TRANSACTION} ${LEASE_FUNCTIONS}
+    `BEGIN; CREATE SCHEMA zblkfs; ${TABLES} ${LEASE_TABLES} ${FUNCTIONS}
      INSERT INTO zblkfs.meta (name, value) VALUES ${values}; COMMIT`,
   )
 }
@@ -342,7 +354,14 @@ export async function upgradeSchema(session: Session): Promise<void> {
      ALTER TABLE zblkfs.writer ADD COLUMN IF NOT EXISTS counter bigint NOT NULL DEFAULT 0;
      UPDATE zblkfs.writer AS w SET counter = coalesce((SELECT max(counter) FROM zblkfs.segment AS s WHERE s.epoch = w.epoch), 0)
        FROM zblkfs.meta WHERE name = 'format' AND value = '2';
-     ${LEASE_TABLES} ${ADD_TRANSACTION} ${LEASE_FUNCTIONS}
+     ${LEASE_TABLES} ${FUNCTIONS} ${NOTE_FUNCTIONS};
      UPDATE zblkfs.meta SET value = '${FORMAT_VERSION}' WHERE name = 'format'; COMMIT`,
+  )
+}
+
+/** Replaces the functions of an earlier version. @throws DatabaseError if the user does not own them. */
+export async function upgradeFunctions(session: Session): Promise<void> {
+  await session.query(
+    `BEGIN; SELECT pg_advisory_xact_lock(${LOCK_CLASS}, ${COMMIT_LOCK}); ${FUNCTIONS} ${NOTE_FUNCTIONS}; COMMIT`,
   )
 }

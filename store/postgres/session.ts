@@ -45,6 +45,8 @@ const SETTINGS = [
   'SET max_parallel_workers_per_gather = 0',
   // The best plan hardly depends on the values, and planning costs more than running most statements.
   'SET plan_cache_mode = force_generic_plan',
+  // Otherwise a crash of the server would lose commits that it has confirmed, and the lease would go back to an earlier holder.
+  "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
 ].join('; ')
 /** Without these the server detects a dead client machine only after two hours. Some platforms refuse them. */
 const KEEP_ALIVES = [

@@ -2,7 +2,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CannotOpenError, LockedError } from '../errors.ts'
 import { isForbidden } from './postgres-errors.ts'
-import { COMMIT_LOCK, EPOCH_CLASS, LOCK_CLASS, upgradeSchema, WRITER_LOCK } from './schema.ts'
+import {
+  COMMIT_LOCK,
+  EPOCH_CLASS,
+  LOCK_CLASS,
+  upgradeFunctions,
+  upgradeSchema,
+  WRITER_LOCK,
+} from './schema.ts'
 import { contentOf } from './content.ts'
 import type { Session } from './session.ts'
 import { bigintOf } from './values.ts'
@@ -57,6 +64,22 @@ export async function upgradeAlone(session: Session, name: string): Promise<void
     )
   } finally {
     await session.query(UNLOCK)
+  }
+}
+
+/** Replaces functions of an earlier version, which work as well but may have faults. A user who does not own them cannot. */
+export async function upgradeEarlierFunctions(
+  session: Session,
+  name: string,
+  report: (message: string) => void,
+): Promise<void> {
+  if (session.facts.isStandby) return
+  try {
+    await upgradeFunctions(session)
+  } catch (error) {
+    await session.query('ROLLBACK')
+    if (!isForbidden(error)) throw error
+    report(`the functions of ${name} on its server are of an earlier version: let its owner mount it once`)
   }
 }
 

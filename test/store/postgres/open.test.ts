@@ -6,7 +6,9 @@ import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { CannotOpenError } from '../../../store/errors.ts'
 import { TID_NONE } from '../../../store/ids.ts'
+import { parseAddress } from '../../../store/postgres/address.ts'
 import { openPostgresStore, type OpenPostgresOptions } from '../../../store/postgres/open-postgres-store.ts'
+import { Session } from '../../../store/postgres/session.ts'
 import { recognise } from '../../../store/recognise.ts'
 import type { WritableStore } from '../../../store/store.ts'
 import { hasPostgres, makePostgresDatabase, type TestPostgresDatabase } from '../../tools/postgres-server.ts'
@@ -149,6 +151,48 @@ describe.skipIf(!hasPostgres)('PostgreSQL: opening', () => {
     const { first } = await writer.allocateOids(1)
     await writer.commit({ changes: [{ oid: first, base: TID_NONE, record: { head: Uint8Array.of(1) } }] })
     await writer.close()
+  })
+
+  test('functions of an earlier version are replaced when the database is opened for writing', async () => {
+    const database = await makeDatabase()
+    const { server, name, url } = database
+    const role = await makeRole(database, '')
+    const functions = async (): Promise<unknown> =>
+      await database.execute(`
+        SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'zblkfs'::regnamespace AND prosrc LIKE '%fence%' ORDER BY 1`)
+    await (await openPostgresStore(url, { create: true })).close()
+    const present = await functions()
+    await database.execute(`
+      DELETE FROM zblkfs.meta WHERE name = 'functions';
+      CREATE OR REPLACE FUNCTION zblkfs.lock_lease() RETURNS bigint LANGUAGE sql AS
+        'UPDATE zblkfs.writer SET fenced = fenced; SELECT epoch FROM zblkfs.lease';
+      GRANT USAGE ON SCHEMA zblkfs TO ${role};
+      GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA zblkfs TO ${role}`)
+    const earlier = await functions()
+    expect(earlier).not.toEqual(present)
+    const warnings: string[] = []
+    const warn = (message: string): void => void warnings.push(message)
+    await (await openPostgresStore(server.url(name, role), { warn })).close()
+    expect(warnings).toEqual([expect.stringContaining('let its owner mount it once')])
+    expect(await functions()).toEqual(earlier)
+    await (await openPostgresStore(url, { warn })).close()
+    expect(await functions()).toEqual(present)
+    await (await openPostgresStore(server.url(name, role), { warn })).close()
+    expect(warnings).toHaveLength(1)
+  })
+
+  test('a server that confirms commits before they are on its disk does so for no session of zblkfs', async () => {
+    const database = await makeDatabase()
+    const setting = async (): Promise<unknown> => {
+      const session = await Session.open(parseAddress(database.url))
+      const rows = await session.query('SHOW synchronous_commit')
+      session.close()
+      return rows
+    }
+    await database.execute(`ALTER DATABASE ${database.name} SET synchronous_commit = off`)
+    expect(await setting()).toEqual([['on']])
+    await database.execute(`ALTER DATABASE ${database.name} SET synchronous_commit = remote_apply`)
+    expect(await setting()).toEqual([['remote_apply']])
   })
 
   test('a password comes from the environment or the password file, and its absence is reported', async () => {
