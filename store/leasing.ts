@@ -13,10 +13,14 @@ import type { Tid } from './ids.ts'
  */
 export interface Leasing {
   /**
-   * Waits until this store is the holder, and reads what others have committed. At once if it is already. One call at a time.
+   * Waits until this store is the holder, and reads what others have committed. At once if it is already. One call at a time. When the
+   * caller continues, a release, a fence or a rejoin may have ended that: it asks {@link Leasing.isHolder}.
    * @returns the last transaction. @throws WriterGoneError; StoreError if another holder does not release.
    */
   acquire(): Promise<Tid>
+
+  /** Whether this store is the holder as far as it knows: it has acquired the right, and has neither released nor lost it since. */
+  isHolder(): boolean
 
   /** Passes the right on. No commit may be in progress or requested. */
   release(): Promise<void>

@@ -58,7 +58,7 @@ interface Sleeper {
 }
 
 /** Which writer has the lease. */
-interface Grant {
+export interface Grant {
   readonly epoch: bigint
   /** The number of changes of the lease, this one included. */
   readonly grants: number
@@ -91,17 +91,19 @@ export class LeaseSession {
   }
 
   /**
-   * Waits for the lease. @returns the number of times that it was granted or freed so far.
+   * Waits for the lease. @returns its grant, which {@link LeaseSession.has} until it is released or lost.
    * @throws WriterGoneError; StoreError if its holder does not release it.
    */
-  async take(): Promise<number> {
+  async take(): Promise<Grant> {
     let granted: Grant | undefined
     for (const start = performance.now(); ;) {
       granted ??= await this.#ask()
       if (granted.epoch === this.#parts.writer.epoch) {
-        this.#held = granted
-        if (granted.isWanted) this.onRecall()
-        return granted.grants
+        const { isWanted } = granted
+        // The same grant stays the same object.
+        if (this.#held?.epoch !== granted.epoch || this.#held.grants !== granted.grants) this.#held = granted
+        if (isWanted) this.onRecall()
+        return this.#held
       }
       if (performance.now() - start > WAIT_MS) {
         await this.ask(GIVE_UP, 'give_up')
@@ -117,6 +119,12 @@ export class LeaseSession {
     }
   }
 
+  /** Whether this writer has the lease by this grant: it has not released it since, and does not know of having lost it. */
+  has(grant: Grant): boolean {
+    const { writer } = this.#parts
+    return grant === this.#held && grant.epoch === writer.epoch && writer.state.state !== 'fenced'
+  }
+
   /** Takes the lease, or queues for it. @returns its holder. */
   async #ask(): Promise<Grant> {
     const [holder, grants, isWanted] = await this.ask(TAKE, 'take_lease')
@@ -129,7 +137,7 @@ export class LeaseSession {
     return granted?.epoch === this.#parts.writer.epoch && granted.grants > grants ? granted : undefined
   }
 
-  /** Frees the lease, or hands it on. @returns as {@link LeaseSession.take} if it is free now. */
+  /** Frees the lease, or hands it on. @returns the number of its changes if it is free now. */
   async release(): Promise<number | undefined> {
     const held = this.#held
     this.#held = undefined

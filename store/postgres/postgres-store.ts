@@ -28,6 +28,7 @@ import { openWriters, type Writers } from './open-writers.ts'
 import { ConnectionLostError, explainQuery } from './postgres-errors.ts'
 import type { PostgresParts } from './postgres-parts.ts'
 import { ReadSessions } from './read-sessions.ts'
+import { StoreLease, type StoreLeaseParts } from './store-lease.ts'
 import type { WriterSession } from './writer-session.ts'
 
 abstract class PostgresReads extends IndexedStore {
@@ -135,9 +136,13 @@ export class PostgresStore extends PostgresReads implements ReadOnlyStore {
 const sessionsFor = ({ address, session, name, report }: PostgresParts): ReadSessions =>
   new ReadSessions(address, session, message => report(`${name}: ${message}`))
 
+/** The session about the lease, and the grant by which the store is opened. */
+type Shared = Pick<StoreLeaseParts, 'session' | 'grant'>
+
 /** What {@link WritablePostgresStore.open} makes. */
 interface WritableParts {
-  readonly lease: LeaseSession | undefined
+  /** For a store that writes beside others. */
+  readonly shared: Shared | undefined
   readonly sessions: ReadSessions
   readonly halves: Halves
   readonly writers: Writers
@@ -153,12 +158,8 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
   readonly #report: (message: string) => void
   readonly #keeper: SegmentKeeper | undefined
   readonly #writing: WriteHalf
-  readonly #lease: LeaseSession | undefined
-  /** How often the lease had changed when this store released it. */
-  #releasedAt: number | undefined
-  #isHolder = true
-  /** Settles when all releases requested so far have been answered. */
-  #released: Promise<unknown> = Promise.resolve()
+  /** Undefined if it writes alone. */
+  readonly #lease: StoreLease | undefined
   /** Settles when all commits and steps requested so far have settled. */
   #last: Promise<unknown> = Promise.resolve()
   #isClosing = false
@@ -166,14 +167,13 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
   private constructor(
     parts: PostgresParts,
     writer: WriterSession,
-    { sessions, halves, writers, lease, seals }: WritableParts,
+    { sessions, halves, writers, shared, seals }: WritableParts,
   ) {
     super(parts, sessions, halves, seals)
     const { name } = parts
     const { committer } = writers
     this.#writer = writer
     this.#writers = writers
-    this.#lease = lease
     this.#report = parts.report
     this.#keeper = this.#startKeeper(parts, sessions, seals)
     this.#writing = new WriteHalf({
@@ -190,6 +190,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       describeWaiting: (base, count) =>
         `${name} has ${count} synced changes that are not in a transaction yet (after ${formatTid(base)})`,
     })
+    this.#lease = shared && this.#leaseOf(shared)
     this.capabilities = {
       connection: { state: () => this.#state },
       pinning: this.pinning,
@@ -201,21 +202,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
       copying: this.copying,
       lineage: this.lineage,
       compressing: this.compressing,
-      ...(lease !== undefined && {
-        leasing: this.#leasing(lease),
-        fileLocking: new PostgresFileLocks({
-          name,
-          lease,
-          writer,
-          address: parts.address,
-          report: parts.report,
-        }),
-        watching: new Polling(
-          // The holder commits all there is.
-          async () => (this.#isHolder ? this.#writers.committer.lastTid : await this.lastTid()),
-          onHint => this.anchor.listen(onHint),
-        ),
-      }),
+      ...(this.#lease && this.#sharing(parts, this.#lease)),
       ...encryptingOf(this, parts.access),
     }
   }
@@ -227,7 +214,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     lease: LeaseSession | undefined,
   ): Promise<WritablePostgresStore> {
     // Parts of a transaction that are dropped now must be those of a writer that is gone.
-    await lease?.take()
+    const shared = lease && { session: lease, grant: await lease.take() }
     const { address, remote } = parts
     const sessions = sessionsFor(parts)
     // Its own transactions in parts are read through the same store.
@@ -236,7 +223,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     const halves = halvesOver(sessions, remote, seals, true)
     const { forgetFrom: onCut } = halves
     const writers = await openWriters({ writer, address, queries: sessions, remote, onCut, seals })
-    return new WritablePostgresStore(parts, writer, { sessions, halves, writers, lease, seals })
+    return new WritablePostgresStore(parts, writer, { sessions, halves, writers, shared, seals })
   }
 
   /** Records that the bucket has segments of an epoch that this database has not assigned. */
@@ -280,58 +267,66 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     // Without it, failed uploads at the end are kept.
     await this.#writers.remote?.end().catch(() => undefined)
     await super.close()
-    await this.#lease?.close()
+    await this.#lease?.session.close()
     await this.#writer.close()
   }
 
-  #leasing(lease: LeaseSession): Leasing {
+  #leaseOf(shared: Shared): StoreLease {
+    const { committer } = this.#writers
+    return new StoreLease({
+      ...shared,
+      queue: work => this.#queue(work),
+      resume: async () => {
+        await committer.resume()
+        this.#writing.resume(committer.lastTid, committer.nextOid)
+      },
+    })
+  }
+
+  /** What a store offers that writes beside others. */
+  #sharing({ name, address, report }: PostgresParts, lease: StoreLease): Capabilities {
+    const { session } = lease
     return {
-      acquire: () => this.ask(() => this.#acquire(lease)),
-      release: () => this.ask(() => this.#release(lease)),
-      settle: () => this.ask(() => lease.settle()),
-      isAlone: () => this.ask(() => lease.isAlone()),
-      isConfirmed: () => lease.isConfirmed,
-      confirm: () => this.ask(() => lease.confirm()),
+      leasing: this.#leasing(lease),
+      fileLocking: new PostgresFileLocks({ name, lease: session, writer: this.#writer, address, report }),
+      watching: new Polling(
+        // The holder commits all there is.
+        async () => (lease.isHeld ? this.#writers.committer.lastTid : await this.lastTid()),
+        onHint => this.anchor.listen(onHint),
+      ),
+    }
+  }
+
+  #leasing(lease: StoreLease): Leasing {
+    const { committer } = this.#writers
+    const { session } = lease
+    return {
+      acquire: () =>
+        this.ask(async () => {
+          await lease.acquire()
+          return committer.lastTid
+        }),
+      isHolder: () => lease.isHeld,
+      release: () => this.ask(() => lease.release()),
+      settle: () => this.ask(() => session.settle()),
+      isAlone: () => this.ask(() => session.isAlone()),
+      isConfirmed: () => session.isConfirmed,
+      confirm: () => this.ask(() => session.confirm()),
       watch: ({ onRecall, onFenced }) => {
-        lease.onRecall = onRecall
-        this.#writer.onFenced = error => {
-          this.#isHolder = false
-          onFenced?.(error)
-        }
+        session.onRecall = onRecall
+        this.#writer.onFenced = onFenced
       },
       rejoin: () =>
         this.ask(async () => {
           await this.#writer.rejoin()
-          this.#isHolder = false
-          this.#releasedAt = undefined
+          lease.forget()
         }),
     }
   }
 
-  #release(lease: LeaseSession): Promise<void> {
-    const released = this.#queue(async () => {
-      this.#isHolder = false
-      this.#releasedAt = await lease.release()
-    })
-    this.#released = released.catch(() => undefined)
-    return released
-  }
-
-  async #acquire(lease: LeaseSession): Promise<Tid> {
-    // A release that is sent after the request would free the lease that it grants.
-    await this.#released
-    const grants = await lease.take()
-    return await this.#queue(async () => {
-      const { committer } = this.#writers
-      // Others may have committed, unless the lease was only freed, and taken again.
-      const isUnchanged = this.#releasedAt !== undefined && grants === this.#releasedAt + 1
-      if (!this.#isHolder && !isUnchanged) {
-        await committer.resume()
-        this.#writing.resume(committer.lastTid, committer.nextOid)
-      }
-      this.#isHolder = true
-      return committer.lastTid
-    })
+  /** Whether it may commit, as far as it knows. */
+  get #isHolder(): boolean {
+    return this.#lease?.isHeld !== false
   }
 
   get #state(): ConnectionState {

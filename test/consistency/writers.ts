@@ -401,7 +401,7 @@ class Writers {
         await sleep(500)
       },
       'answers about the lease lost': async () => {
-        writer.proxy.cutAt(random.below(2) === 0 ? 'zblkfs_take_lease' : 'zblkfs_release_lease', 'answer')
+        writer.proxy.cutAt(random.below(2) === 0 ? 'zblkfs_take_lease' : 'zblkfs_release_grant', 'answer')
         await sleep(500)
       },
       paused: async () => {

@@ -64,8 +64,8 @@ export class Sharing {
   readonly #kept = new Set<{ readonly abort: AbortController; readonly ended: Promise<unknown> }>()
   #lost: WriterGoneError | undefined
   #moves = 0
-  /** The inodes that moves have changed, and whose copies the kernel has perhaps not dropped yet. */
-  #stale = new Set<Node>()
+  /** The inodes that moves have changed, and whose copies the kernel has perhaps not dropped yet, with the last of these moves. */
+  readonly #stale = new Map<Node, number>()
   #stop: (() => void) | undefined
 
   constructor(parts: SharingParts) {
@@ -255,23 +255,31 @@ export class Sharing {
     return this.#obtaining
   }
 
+  /** Requests nothing if the lease is held already: the answer could arrive after a release that began meanwhile. */
   async #acquire(): Promise<void> {
-    const { leasing, context } = this.#parts
-    if (this.#lost !== undefined) await this.rejoin()
-    const tid = await leasing.acquire()
-    try {
-      await this.#turnstile.whileClosed(async () => {
-        await this.#advanceTo(tid)
-        context.live.connection.forgetOids()
-        context.mayCommit = true
-        this.#isHeld = true
-        this.#heldSinceMs = performance.now()
-      })
-    } catch (error) {
-      await leasing.release().catch(() => undefined)
-      throw error
+    const { leasing } = this.#parts
+    while (!this.#isHeld) {
+      if (this.#lost !== undefined) await this.rejoin()
+      const tid = await leasing.acquire()
+      try {
+        await this.#turnstile.whileClosed(() => this.#begin(tid))
+      } catch (error) {
+        await leasing.release().catch(() => undefined)
+        throw error
+      }
     }
     if (this.#isRecalled) this.#recalled()
+  }
+
+  /** With the turnstile closed: begins to hold the lease, unless it was released or lost since it was acquired. */
+  async #begin(tid: Tid): Promise<void> {
+    const { leasing, context } = this.#parts
+    if (!leasing.isHolder()) return
+    await this.#advanceTo(tid)
+    context.live.connection.forgetOids()
+    context.mayCommit = true
+    this.#isHeld = true
+    this.#heldSinceMs = performance.now()
   }
 
   #recalled(): void {
@@ -367,12 +375,11 @@ export class Sharing {
     const { store, context, log } = this.#parts
     if (this.#isHeld || tid <= context.live.connection.at) return
     const changed = await advanceTo(tid, store, context)
-    this.#moves++
-    for (const node of changed) this.#stale.add(node)
-    const { size } = changed
-    if (size > 0)
+    const move = ++this.#moves
+    for (const node of changed) this.#stale.set(node, move)
+    if (changed.size > 0)
       void context.caches.settled().then(() => {
-        for (const node of changed) this.#stale.delete(node)
+        for (const node of changed) if (this.#stale.get(node) === move) this.#stale.delete(node)
       })
     log.debug({ tid: formatTid(tid) }, 'showing a later transaction')
   }

@@ -4,18 +4,40 @@ import { expect, test, vi } from 'vitest'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Sharing, type SharingParts } from '../../../core/file-system/shared/sharing.ts'
 import { WriterGoneError } from '../../../store/errors.ts'
-import { TID_NONE } from '../../../store/ids.ts'
+import { TID_NONE, type Tid } from '../../../store/ids.ts'
 import type { LeaseWatcher } from '../../../store/leasing.ts'
 
 function opened() {
-  const state = { released: 0, rejoined: 0, isDirty: false, whileReverting: () => undefined as void }
+  const state = {
+    isHolder: true,
+    released: 0,
+    rejoined: 0,
+    isDirty: false,
+    whileReverting: () => undefined as void,
+    /** What the answers to requests for the lease wait for. */
+    answers: Promise.resolve(),
+    /** The answer about what others have stored. */
+    settled: Promise.resolve({ tid: TID_NONE, isHeld: false }),
+  }
   const watchers: LeaseWatcher[] = []
   const leasing = {
     watch: (watcher: LeaseWatcher) => void watchers.push(watcher),
     isConfirmed: () => true,
-    acquire: () => Promise.resolve(TID_NONE),
-    release: async () => void state.released++,
-    rejoin: async () => void state.rejoined++,
+    isHolder: () => state.isHolder,
+    acquire: async () => {
+      state.isHolder = true
+      await state.answers
+      return TID_NONE
+    },
+    release: async () => {
+      state.isHolder = false
+      state.released++
+    },
+    settle: () => state.settled,
+    rejoin: async () => {
+      state.isHolder = false
+      state.rejoined++
+    },
   }
   const context = {
     live: {
@@ -75,6 +97,61 @@ test.each(['commit', 'roll back'])(
     expect(await sharing.change(() => 'changed')).toBe('changed')
   },
 )
+
+/** Lets a mount pass the lease on. */
+async function release({
+  state,
+  recall,
+}: Pick<ReturnType<typeof opened>, 'state' | 'recall'>): Promise<void> {
+  const { released } = state
+  recall()
+  await vi.waitFor(() => expect(state.released).toBe(released + 1))
+}
+
+test('a mount that is reported to hold the lease while it passes it on holds it no longer', async () => {
+  const { state, sharing, recall } = opened()
+  await release({ state, recall })
+  const settled = Promise.withResolvers<{ tid: Tid; isHeld: boolean }>()
+  state.settled = settled.promise
+  const settling = sharing.settle()
+  await sharing.change(() => undefined)
+  const answers = Promise.withResolvers<void>()
+  state.answers = answers.promise
+  settled.resolve({ tid: TID_NONE, isHeld: true })
+  await sleep(0)
+  await release({ state, recall })
+  answers.resolve()
+  await settling
+  expect(sharing.isHeld).toBe(state.isHolder)
+  await sharing.change(() => expect(state.isHolder).toBe(true))
+})
+
+test('a mount that rejoins while it waits for the lease does not hold that of its former epoch', async () => {
+  const { state, sharing, recall, fence } = opened()
+  await release({ state, recall })
+  const answers = Promise.withResolvers<void>()
+  state.answers = answers.promise
+  const changing = sharing.change(() => expect(state.isHolder).toBe(true))
+  await sleep(0)
+  fence?.(new WriterGoneError('cut off'))
+  await sharing.rejoin()
+  answers.resolve()
+  await changing
+  expect(state.rejoined).toBe(1)
+})
+
+test('a mount with unstored changes that is fenced while it settles keeps them', async () => {
+  const { state, sharing, recall, fence } = opened()
+  await release({ state, recall })
+  const settled = Promise.withResolvers<{ tid: Tid; isHeld: boolean }>()
+  state.settled = settled.promise
+  const settling = sharing.settle()
+  await sharing.change(() => void (state.isDirty = true))
+  fence?.(new WriterGoneError('cut off'))
+  settled.resolve({ tid: TID_NONE, isHeld: true })
+  await settling
+  expect(state).toMatchObject({ isDirty: true, rejoined: 0 })
+})
 
 test('a mount that is fenced again while it rejoins rejoins once more', async () => {
   const { state, sharing, fence } = opened()

@@ -109,6 +109,35 @@ export function leasingContract(name: string, make: () => Promise<LeasingSubject
       })
     })
 
+    test('a lease that is released while it is asked for again is held afterwards', async () => {
+      await withStores(2, async ([one, two]) => {
+        if (one === undefined || two === undefined) throw new Error('two stores')
+        expect([leasingOf(one).isHolder(), leasingOf(two).isHolder()]).toEqual([false, true])
+        for (let delayMs = 0; delayMs < 8; delayMs++) {
+          const acquired = leasingOf(two).acquire()
+          await sleep(delayMs)
+          const released = leasingOf(two).release()
+          await Promise.all([acquired, released])
+          // Either it was released after it was acquired, or acquired once more.
+          if (!leasingOf(two).isHolder()) await leasingOf(two).acquire()
+          await add(two, delayMs)
+        }
+      })
+    })
+
+    test('a store that is fenced is not the holder, before and after it rejoins', async () => {
+      await withStores(2, async ([one, two], subject) => {
+        if (one === undefined || two === undefined) throw new Error('two stores')
+        const reconnect = await subject.cutOff(two)
+        await leasingOf(one).acquire()
+        await reconnect()
+        await expect(leasingOf(two).confirm()).rejects.toBeInstanceOf(WriterGoneError)
+        expect(leasingOf(two).isHolder()).toBe(false)
+        await leasingOf(two).rejoin()
+        expect([leasingOf(one).isHolder(), leasingOf(two).isHolder()]).toEqual([true, false])
+      })
+    })
+
     test('a holder is recalled, and requests are served in their order', async () => {
       await withStores(3, async stores => {
         const [one, two, three] = stores
