@@ -66,4 +66,7 @@ export interface FileLocking {
    * owners may rely on locks that others hold.
    */
   isLost(oid: Oid): boolean
+
+  /** Forgets locks of an object that were lost with it: it was never stored, and another object may get its oid. */
+  forget(oid: Oid): void
 }

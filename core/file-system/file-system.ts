@@ -134,7 +134,7 @@ export class FileSystem implements Operations {
    */
   sharing(leasing: Leasing, watching: Watching, { log, isFresh, locking }: SharingOptions): FileSystem {
     const context = this.#context
-    const sharing = new Sharing({ store: this.#store, leasing, watching, context, log })
+    const sharing = new Sharing({ store: this.#store, leasing, watching, context, log, locking })
     this.#sharing = sharing
     const locks = locking && new SharedLocks(locking, context, sharing)
     return sharedOperations({ fileSystem: this, context, sharing, locks, isFresh })

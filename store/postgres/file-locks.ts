@@ -175,6 +175,11 @@ export class PostgresFileLocks implements FileLocking {
     return false
   }
 
+  forget(oid: Oid): void {
+    this.#findLost()
+    for (const [key, lost] of this.#lost) if (lost.oid === oid) this.#lost.delete(key)
+  }
+
   /** The locks of an earlier epoch are lost. */
   #findLost(): void {
     const epoch = this.#parts.writer.epoch

@@ -203,6 +203,33 @@ print("locked")`
     })
   })
 
+  test('a lock of a file that was never stored and is lost holds up no other file', async () => {
+    await withTwo(async (one, two) => {
+      await writeFile(join(one.dir, 'stored'), 'stored')
+      await succeed('sync', one.dir)
+      // From its next turn on both allocate the same inode numbers.
+      await writeFile(join(two.dir, 'turn'), 'x')
+      await succeed('sync', two.dir)
+      const holder = await holding(join(one.dir, 'lost'), 'lockf')
+      process.kill(one.pid(), 'SIGSTOP')
+      for (const n of Array.from({ length: 8 }, (_, index) => index))
+        await writeFile(join(two.dir, `file ${n}`), `${n}`)
+      await succeed('sync', two.dir)
+      process.kill(one.pid(), 'SIGCONT')
+      await vi.waitFor(
+        async () => expect((await statusOf(one.dir))?.connection).toMatchObject({ state: 'fenced' }),
+        SOON,
+      )
+      await succeed('rejoin', '--discard', one.dir)
+      for (const n of Array.from({ length: 8 }, (_, index) => index))
+        await writeFile(join(one.dir, `file ${n}`), `again ${n}`)
+      const other = await holding(join(one.dir, 'file 0'), 'lockf')
+      await holder.end()
+      await other.end()
+      expect(await readFile(join(two.dir, 'file 7'), 'utf8')).toBe('again 7')
+    })
+  })
+
   test('it is refused where it cannot work', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'zblkfs-locks-'))
     const mnt = join(dir, 'mnt')

@@ -1,5 +1,5 @@
 /** Mounts that write one database on a server, in turns. */
-import { closeSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 import {
   appendFile,
   mkdir,
@@ -317,7 +317,11 @@ describe.skipIf(!hasPostgres)('several mounts that write', () => {
         expect((await runZblkfs('rescue', two.dir, join(one.scratch, 'other'))).stderr).toContain(
           'nothing is lost',
         )
+        const unaware = openSync(join(one.dir, 'file'), 'r')
         await succeed('rejoin', '--discard', one.dir)
+        expect(() => fsyncSync(unaware)).toThrow('EIO')
+        fsyncSync(unaware)
+        closeSync(unaware)
         await vi.waitFor(
           async () => expect(await readFile(join(one.dir, 'file'), 'utf8')).toBe('by another'),
           SOON,

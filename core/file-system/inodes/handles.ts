@@ -79,6 +79,11 @@ export class Handles<N = Node> {
     return handle
   }
 
+  /** All that are open. */
+  get open(): readonly Handle<N>[] {
+    return this.#handles.filter(handle => handle !== undefined)
+  }
+
   /** Whether reads through a handle leave the access time (O_NOATIME). */
   ignoresAccess(fh: Fh): boolean {
     const handle = this.#handles[fh]

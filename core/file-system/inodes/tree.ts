@@ -27,6 +27,9 @@ export const TREE_NUMBERS = 2 ** 13
 
 export const treeNumberOf = (ino: Ino): number => Math.floor(ino / INO_SPAN)
 
+/** Whether an inode number is one of the present, and not of the past or of a generated file. */
+export const isPresent = (ino: Ino): boolean => treeNumberOf(ino) === 0
+
 /** The kernel may remember a million inodes, of which few are in use: a lock goes from one to the next. */
 let spareLock: ReadWriteLock | undefined
 
@@ -281,6 +284,11 @@ export class Tree {
     if (local === ROOT_INO) return this.rootOid
     const number = oid(local)
     return this.#oids.get(number) ?? number
+  }
+
+  /** Whether the oid of an inode number may be that of another inode by now: {@link Tree.retire}. */
+  isRetired(ino: Ino): boolean {
+    return this.#retiredOf(ino) !== undefined
   }
 
   #retiredOf(ino: Ino): Node | undefined {

@@ -9,9 +9,8 @@ import type { FileLocking, LockOwner, LockRange } from '../../../store/file-lock
 import { LOCK_END } from '../../../store/file-locking.ts'
 import type { Oid } from '../../../store/ids.ts'
 import type { Context } from '../context.ts'
-import { isControlIno } from '../control-files.ts'
 import { ErrnoError } from '../errno.ts'
-import { treeNumberOf } from '../inodes/tree.ts'
+import { isPresent } from '../inodes/tree.ts'
 import type { Ino, LockOperations, RequestedLock } from '../operations.ts'
 import type { Sharing } from './sharing.ts'
 
@@ -37,18 +36,20 @@ export class SharedLocks implements LockOperations {
   }
 
   async lock(ino: Ino, owner: LockOwner, lock: RequestedLock, signal?: AbortSignal): Promise<void> {
+    this.#assertThere(ino)
     const oid = this.#oidOf(ino)
     if (oid === undefined) {
       if (lock.isExclusive) throw new ErrnoError('ENOLCK', 'the past cannot change')
       return
     }
-    if (this.#context.live.knownOf(ino)?.isGone === true) throw new ErrnoError('ESTALE', 'the file was lost')
     const answer = await this.#locking.lock(oid, owner, lock, signal)
     if (answer === 'busy') throw new ErrnoError('EAGAIN')
     if (answer === 'deadlock') throw new ErrnoError('EDEADLK')
     if (answer === 'aborted') throw new ErrnoError('EINTR')
     try {
       await this.#refresh(oid)
+      // While it waited, the mount may have been fenced.
+      this.#assertThere(ino)
     } catch (error) {
       await this.#locking.unlock(oid, owner, lock)
       throw error
@@ -72,6 +73,12 @@ export class SharedLocks implements LockOperations {
       throw new ErrnoError('EIO', 'a lock of this file was lost while the mount was cut off')
   }
 
+  /** @throws ErrnoError ESTALE for a file that was never stored, and was lost. */
+  #assertThere(ino: Ino): void {
+    if (isPresent(ino) && this.#context.live.knownOf(ino)?.isGone === true)
+      throw new ErrnoError('ESTALE', 'the file was lost')
+  }
+
   async #refresh(oid: Oid): Promise<void> {
     await this.#sharing.settle()
     const { live, caches } = this.#context
@@ -79,8 +86,9 @@ export class SharedLocks implements LockOperations {
     if (node !== undefined && this.#sharing.isStale(node)) await caches.settled()
   }
 
-  /** Undefined for a file of the past, and a generated one. */
+  /** Undefined for a file of the past, a generated one, and one that a rejoin has dropped: another file may have its oid. */
   #oidOf(ino: Ino): Oid | undefined {
-    return isControlIno(ino) || treeNumberOf(ino) !== 0 ? undefined : this.#context.live.oidOf(ino)
+    const { live } = this.#context
+    return isPresent(ino) && !live.isRetired(ino) ? live.oidOf(ino) : undefined
   }
 }

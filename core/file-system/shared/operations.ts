@@ -19,10 +19,9 @@ import { Directory } from '../../tree/directory.ts'
 import { isDirectory } from '../../tree/inode.ts'
 import { besideKernel } from '../beside-kernel.ts'
 import type { Context } from '../context.ts'
-import { isControlIno } from '../control-files.ts'
 import { ErrnoError, NAME_ABSENT } from '../errno.ts'
 import { READING } from '../following.ts'
-import { treeNumberOf, type Node } from '../inodes/tree.ts'
+import { isPresent, type Node } from '../inodes/tree.ts'
 import { mayFillHoles } from '../operations/attributes.ts'
 import type { Caller, Entry, Ino, Name, OpenFile, Operations } from '../operations.ts'
 import { overridden } from '../../overridden.ts'
@@ -103,8 +102,11 @@ class SharedOperations<T extends Operations> {
     replaced['locks'] = this.#parts.locks
     const { history } = fileSystem
     if (history !== undefined) replaced['history'] = this.#history(history)
+    const { dropped } = sharing
     replaced['sync'] = (message?: string) =>
-      message === undefined ? fileSystem.sync() : this.#collected(() => fileSystem.sync(message))
+      dropped.sync(() =>
+        message === undefined ? fileSystem.sync() : this.#collected(() => fileSystem.sync(message)),
+      )
     const served = overridden<Operations, T>(fileSystem, replaced)
     replaced['besideKernel'] = besideKernel(served, context.caches)
     return served
@@ -216,6 +218,10 @@ class SharedOperations<T extends Operations> {
         await this.#refresh(ino)
         return fh
       },
+      fsync: (ino, fh, dataOnly) =>
+        sharing.dropped.fsync(() => fileSystem.fsync(ino, fh, dataOnly), isPresent(ino) ? fh : undefined),
+      fsyncdir: (ino, fh) =>
+        sharing.dropped.fsync(() => fileSystem.fsyncdir(ino, fh), isPresent(ino) ? fh : undefined),
       release: async (ino, fh) => await sharing.read(() => fileSystem.release(ino, fh)),
       releasedir: async (ino, fh) => await sharing.read(() => fileSystem.releasedir(ino, fh)),
     }
@@ -336,8 +342,6 @@ class SharedOperations<T extends Operations> {
     return true
   }
 }
-
-const isPresent = (ino: Ino): boolean => !isControlIno(ino) && treeNumberOf(ino) === 0
 
 /** Whether the name of an inode, and those of the directories above, still lead to it. */
 async function isNamed(node: Node): Promise<boolean> {

@@ -23,6 +23,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Watching } from '../../../store/capabilities.ts'
+import type { FileLocking } from '../../../store/file-locking.ts'
 import type { Leasing } from '../../../store/leasing.ts'
 import { StoreError, WriterGoneError } from '../../../store/errors.ts'
 import { formatTid, type Tid } from '../../../store/ids.ts'
@@ -32,6 +33,7 @@ import { INTERVAL_MS } from '../following.ts'
 import type { LeaseState } from '../served-file-system.ts'
 import type { Node } from '../inodes/tree.ts'
 import { advanceTo, revertNode } from '../advance.ts'
+import { DroppedChanges } from './dropped-changes.ts'
 import { SharedTransaction } from './transaction.ts'
 import { Turnstile } from './turnstile.ts'
 
@@ -45,6 +47,8 @@ export interface SharingParts {
   readonly watching: Watching
   readonly context: Context
   readonly log: Logger
+  /** For locks of files among all mounts. */
+  readonly locking?: FileLocking | undefined
 }
 
 export class Sharing {
@@ -60,6 +64,7 @@ export class Sharing {
   #settling: Promise<void> | undefined
   #nextSettling: Promise<void> | undefined
   readonly #transaction = new SharedTransaction()
+  readonly dropped: DroppedChanges
   /** Work that keeps the lease until it has ended, or is aborted because another mount asks for it. */
   readonly #kept = new Set<{ readonly abort: AbortController; readonly ended: Promise<unknown> }>()
   #lost: WriterGoneError | undefined
@@ -70,6 +75,7 @@ export class Sharing {
 
   constructor(parts: SharingParts) {
     this.#parts = parts
+    this.dropped = new DroppedChanges(parts.context.handles)
     parts.leasing.watch({ onRecall: () => this.#recalled(), onFenced: error => this.#fenced(error) })
   }
 
@@ -213,8 +219,9 @@ export class Sharing {
   async #rejoin(): Promise<void> {
     const lost = this.#lost
     if (lost === undefined) return
-    const { leasing, context, store } = this.#parts
+    const { leasing, context, store, locking } = this.#parts
     await leasing.rejoin()
+    if (context.writeBack.isDirty) this.dropped.note()
     this.#transaction.drop()
     // A commit that was waiting has no lease: the store is fenced again by it.
     this.#lost = undefined
@@ -225,8 +232,10 @@ export class Sharing {
         live.accessTimes.clear()
         const from = live.connection.forgetNew()
         for (const node of live.nodes)
-          if (from !== undefined && node.oid >= from) live.retire(node)
-          else await revertNode(node)
+          if (from !== undefined && node.oid >= from) {
+            live.retire(node)
+            locking?.forget(node.oid)
+          } else await revertNode(node)
       })
     } catch (error) {
       this.#lost ??= lost

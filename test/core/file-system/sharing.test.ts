@@ -2,7 +2,9 @@
 import { pino } from 'pino'
 import { expect, test, vi } from 'vitest'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Handles } from '../../../core/file-system/inodes/handles.ts'
 import { Sharing, type SharingParts } from '../../../core/file-system/shared/sharing.ts'
+import type { Fh } from '../../../core/file-system/operations.ts'
 import { WriterGoneError } from '../../../store/errors.ts'
 import { TID_NONE, type Tid } from '../../../store/ids.ts'
 import type { LeaseWatcher } from '../../../store/leasing.ts'
@@ -39,7 +41,9 @@ function opened() {
       state.rejoined++
     },
   }
+  const handles = new Handles()
   const context = {
+    handles,
     live: {
       nodes: [],
       accessTimes: new Map(),
@@ -67,7 +71,7 @@ function opened() {
     log: pino({ level: 'silent' }),
   } as unknown as SharingParts)
   sharing.start()
-  return { state, sharing, recall: () => watchers[0]?.onRecall(), fence: watchers[0]?.onFenced }
+  return { state, sharing, handles, recall: () => watchers[0]?.onRecall(), fence: watchers[0]?.onFenced }
 }
 
 test.each(['commit', 'roll back'])(
@@ -166,6 +170,32 @@ test('a mount that is fenced again while it rejoins rejoins once more', async ()
   expect(await sharing.change(() => 'changed')).toBe('changed')
   expect(state.rejoined).toBe(2)
   expect(sharing.state).toBe('held')
+})
+
+test('an fsync of what a rejoin drops fails, once, whether it began before or after', async () => {
+  const { state, sharing, handles, fence } = opened()
+  const open = (): Fh => handles.add({ kind: 'generated', content: new Uint8Array() })
+  const [running, before] = [open(), open()]
+  state.isDirty = true
+  const work = Promise.withResolvers<void>()
+  const fsync = sharing.dropped.fsync(() => work.promise, running)
+  const sync = sharing.dropped.sync(() => work.promise)
+  fence?.(new WriterGoneError('cut off'))
+  await sharing.rejoin()
+  work.resolve()
+  await expect(fsync).rejects.toMatchObject({ code: 'EIO' })
+  await expect(sync).rejects.toThrow('dropped')
+  const done = async (): Promise<void> => undefined
+  await expect(sharing.dropped.fsync(done, before)).rejects.toMatchObject({ code: 'EIO' })
+  for (const fh of [running, before, open()]) await sharing.dropped.fsync(done, fh)
+})
+
+test('a rejoin that drops nothing fails no fsync', async () => {
+  const { sharing, handles, fence } = opened()
+  const fh = handles.add({ kind: 'generated', content: new Uint8Array() })
+  fence?.(new WriterGoneError('cut off'))
+  await sharing.rejoin()
+  await sharing.dropped.fsync(async () => undefined, fh)
 })
 
 test.each([true, false])(

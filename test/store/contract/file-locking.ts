@@ -159,6 +159,7 @@ export function fileLockingContract(name: string, make: () => Promise<LeasingSub
       await withTwo(async (one, two, [first], subject) => {
         if (first === undefined) throw new Error('two stores')
         expect(await one.lock(FILE, fcntl(1), EXCLUSIVE)).toBe('locked')
+        expect(await one.lock(THIRD, fcntl(1), EXCLUSIVE)).toBe('locked')
         expect(await one.lock(OTHER, fcntl(3), lock(true, 0n, 9n))).toBe('locked')
         expect(await one.lock(OTHER, fcntl(3), lock(true, 20n, 29n))).toBe('locked')
         const reconnect = await subject.cutOff(first)
@@ -170,15 +171,21 @@ export function fileLockingContract(name: string, make: () => Promise<LeasingSub
         await expect(leasing?.acquire()).rejects.toMatchObject({ code: 'fenced' })
         await leasing?.rejoin()
         expect(one.isLost(FILE)).toBe(true)
-        expect(one.isLost(THIRD)).toBe(false)
+        expect(one.isLost(oid(103))).toBe(false)
         // All of them have to be unlocked.
         await one.unlock(OTHER, fcntl(3), { start: 0n, last: 9n })
         expect(one.isLost(OTHER)).toBe(true)
         await one.unlock(OTHER, fcntl(3), { start: 15n, last: 29n })
         expect(one.isLost(OTHER)).toBe(false)
         expect(await one.lock(FILE, fcntl(2), EXCLUSIVE)).toBe('busy')
-        await one.unlock(FILE, fcntl(1), ALL)
-        expect(one.isLost(FILE)).toBe(false)
+        one.forget(FILE)
+        expect([one.isLost(FILE), one.hasLocks(FILE, fcntl(1)), one.isLost(THIRD)]).toEqual([
+          false,
+          false,
+          true,
+        ])
+        await one.unlock(THIRD, fcntl(1), ALL)
+        expect(one.isLost(THIRD)).toBe(false)
         expect(await two.lock(FILE, fcntl(1), EXCLUSIVE)).toBe('locked')
       })
     })
