@@ -77,7 +77,7 @@ export class LeaseSession {
   readonly #sleepers = new Set<Sleeper>()
   /** The grant by which this writer has the lease; undefined without it. */
   #held: Grant | undefined
-  /** The last grant to this writer that was notified. */
+  /** The last grant to this writer that was notified since it last asked. */
   #granted: Grant | undefined
   #isClosed = false
   #isBeating = false
@@ -127,6 +127,8 @@ export class LeaseSession {
 
   /** Takes the lease, or queues for it. @returns its holder. */
   async #ask(): Promise<Grant> {
+    // After a failover to a server that lost changes of the lease, an earlier one may have a larger number.
+    this.#granted = undefined
     const [holder, grants, isWanted] = await this.ask(TAKE, 'take_lease')
     return { epoch: bigintOf(holder), grants: numberOf(grants), isWanted: isWanted === 't' }
   }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test, vi } from 'vitest'
 import type { ObjectChange } from '../../../store/changes.ts'
 import { TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
@@ -236,6 +237,31 @@ describe.skipIf(!hasPostgres)('PostgreSQL', () => {
       expect(await session.query(RELEASE, late)).toEqual([])
       expect(await session.query('SELECT epoch FROM zblkfs.lease')).toEqual([[epoch]])
       await first?.confirm()
+    } finally {
+      session.close()
+      for (const store of stores) await store.close()
+      await database.remove()
+    }
+  })
+
+  test('a grant that the server has lost in a failover counts no more', async () => {
+    const database = await makePostgresDatabase()
+    const session = await Session.open(parseAddress(database.url))
+    const stores = [await openReleased(database.url), await openReleased(database.url)]
+    try {
+      const [one, two] = stores.map(store => store.capabilities.leasing)
+      await one?.acquire()
+      one?.watch({ onRecall: () => void one.release() })
+      await two?.acquire()
+      await two?.release()
+      await session.query(
+        'UPDATE zblkfs.lease SET grants = 0, epoch = (SELECT min(epoch) FROM zblkfs.writer WHERE NOT fenced)',
+      )
+      one?.watch({ onRecall: () => undefined })
+      const acquired = two?.acquire().then(() => 'acquired')
+      expect(await Promise.race([acquired, sleep(700, 'waits')])).toBe('waits')
+      await session.query('SELECT zblkfs.release_lease(epoch) FROM zblkfs.lease')
+      expect(await acquired).toBe('acquired')
     } finally {
       session.close()
       for (const store of stores) await store.close()
