@@ -77,6 +77,8 @@ export class LeaseSession {
   readonly #sleepers = new Set<Sleeper>()
   /** The grant by which this writer has the lease; undefined without it. */
   #held: Grant | undefined
+  /** Releases begun so far. */
+  #releases = 0
   /** The last grant to this writer that was notified since it last asked. */
   #granted: Grant | undefined
   #isClosed = false
@@ -91,13 +93,17 @@ export class LeaseSession {
   }
 
   /**
-   * Waits for the lease. @returns its grant, which {@link LeaseSession.has} until it is released or lost.
+   * Waits for the lease. @returns its grant, which {@link LeaseSession.has} until it is released or lost; undefined if it was released since
+   * it was requested.
    * @throws WriterGoneError; StoreError if its holder does not release it.
    */
-  async take(): Promise<Grant> {
+  async take(): Promise<Grant | undefined> {
+    const releases = this.#releases
     let granted: Grant | undefined
     for (const start = performance.now(); ;) {
       granted ??= await this.#ask()
+      // The answer may be older than the release.
+      if (this.#releases !== releases) return undefined
       if (granted.epoch === this.#parts.writer.epoch) {
         const { isWanted } = granted
         // The same grant stays the same object.
@@ -141,6 +147,7 @@ export class LeaseSession {
 
   /** Frees the lease, or hands it on. @returns the number of its changes if it is free now. */
   async release(): Promise<number | undefined> {
+    this.#releases++
     const held = this.#held
     this.#held = undefined
     const isKnown = held?.epoch === this.#parts.writer.epoch

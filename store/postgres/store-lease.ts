@@ -9,7 +9,7 @@ import type { Grant, LeaseSession } from './lease-session.ts'
 export interface StoreLeaseParts {
   readonly session: LeaseSession
   /** By which the store was opened. */
-  readonly grant: Grant
+  readonly grant: Grant | undefined
   /** Runs work after all commits requested so far. */
   readonly queue: <T>(work: () => Promise<T>) => Promise<T>
   /** Reads what others have committed. */
@@ -66,8 +66,8 @@ export class StoreLease {
   }
 
   /** Begins to commit by a grant. @returns false if it was released or lost since. */
-  async #use(grant: Grant): Promise<boolean> {
-    if (!this.session.has(grant)) return false
+  async #use(grant: Grant | undefined): Promise<boolean> {
+    if (grant === undefined || !this.session.has(grant)) return false
     // Others may have committed, unless the store has this grant already, or the lease was only freed, and taken again.
     const isUnchanged = grant === this.#grant || grant.grants - 1 === this.#freedAt
     if (!isUnchanged) await this.#parts.resume()
