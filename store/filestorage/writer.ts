@@ -15,8 +15,8 @@ import { open } from '../os-files-async.ts'
 import { dirname } from 'node:path'
 import { CannotOpenError, messageOf, StoreError, systemCode } from '../errors.ts'
 import { formatOid, formatTid, type Tid } from '../ids.ts'
-import { openSideFile } from '../segment-files/held-path.ts'
-import { tryLock } from '../sqlite/open/file-locks.ts'
+import { openSideFile } from '../side-files.ts'
+import { tryLock } from '../flock.ts'
 import { extendIndex } from './extend-index.ts'
 import {
   encodeRecordHeader,

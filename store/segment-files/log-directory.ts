@@ -5,7 +5,7 @@
 import { closeSync, constants, fstatSync, type Stats } from 'node:fs'
 import { mkdirSync, openSync } from '../os-files.ts'
 import { StoreError, systemCode } from '../errors.ts'
-import { giveTo, isMissing, isTrusted, shown, SideFileError } from './held-path.ts'
+import { giveTo, isMissing, isTrusted, shown, SideFileError } from '../side-files.ts'
 
 const GROUP_AND_OTHERS_WRITE = 0o022
 

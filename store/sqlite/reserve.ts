@@ -17,7 +17,7 @@ import { closeSync, constants } from 'node:fs'
 import { lstatSync, rmdirSync, rmSync, statfsSync } from '../os-files.ts'
 import { dirname, join } from 'node:path'
 import { allocateBlocks } from '../segment-files/file-ranges.ts'
-import { giveTo, heldPath, openSideFile } from '../segment-files/held-path.ts'
+import { giveTo, heldPath, openSideFile } from '../side-files.ts'
 import { makeLogDirectory, type Owner } from '../segment-files/log-directory.ts'
 import { logDirectory } from './log.ts'
 

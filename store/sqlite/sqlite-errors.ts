@@ -1,5 +1,5 @@
 import Database from 'better-sqlite3'
-import { shown } from '../segment-files/held-path.ts'
+import { shown } from '../side-files.ts'
 import { NoSpaceError, StoreError } from '../errors.ts'
 
 /**

@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { accessSync } from '../../os-files.ts'
 import { dirname } from 'node:path'
 import { CannotOpenError, type ErrorCode, StoreError, systemCode } from '../../errors.ts'
-import { SideFileError } from '../../segment-files/held-path.ts'
+import { SideFileError } from '../../side-files.ts'
 import { notADatabase } from './not-a-database.ts'
 
 /** Runs `open`; turns any error into one that says why `path` cannot be opened. */

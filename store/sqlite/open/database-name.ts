@@ -18,7 +18,7 @@ import { basename, dirname } from 'node:path'
 import { koffi } from '../../koffi.ts'
 import { DatabaseGoneError, StoreError } from '../../errors.ts'
 import { O_PATH } from '../../o-path.ts'
-import { heldPath, shown, syncNames } from '../../segment-files/held-path.ts'
+import { heldPath, shown, syncNames } from '../../side-files.ts'
 
 const dup2 = koffi.load(null).func('int dup2(int from, int to)') as (from: number, to: number) => number
 

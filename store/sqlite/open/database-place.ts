@@ -17,7 +17,7 @@ import { systemCode } from '../../errors.ts'
 import { notADatabase } from './not-a-database.ts'
 import { O_PATH } from '../../o-path.ts'
 import { currentName, DatabaseName, retire } from './database-name.ts'
-import { isInodeLocked, tryLockInode, tryShareInode, unlockInode } from './file-locks.ts'
+import { isInodeLocked, tryLockInode, tryShareInode, unlockInode } from './inode-lock.ts'
 
 /** The descriptors of one inode, shared by all places in this process. */
 interface SharedFile {

@@ -1,6 +1,6 @@
 /** Checks the files next to a database before SQLite opens them: it opens them by name and follows links. */
 import { lstatSync, statSync } from '../../os-files.ts'
-import { isTrusted, shown, SideFileError } from '../../segment-files/held-path.ts'
+import { isTrusted, shown, SideFileError } from '../../side-files.ts'
 import type { DatabasePlace } from './database-place.ts'
 import { userName } from './user-name.ts'
 import { thisUser } from '../../segment-files/log-directory.ts'

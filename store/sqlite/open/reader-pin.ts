@@ -14,8 +14,8 @@ import { closeSync, constants, fstatSync, ftruncateSync, writeSync } from 'node:
 import { readdirSync, readFileSync, rmSync, statSync } from '../../os-files.ts'
 import { basename, dirname, join } from 'node:path'
 import { formatTid, parseTid, type Tid } from '../../ids.ts'
-import { isTrusted, openSideFile, SideFileError } from '../../segment-files/held-path.ts'
-import { tryLock } from './file-locks.ts'
+import { isTrusted, openSideFile, SideFileError } from '../../side-files.ts'
+import { tryLock } from '../../flock.ts'
 
 let count = 0
 

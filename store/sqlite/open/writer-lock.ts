@@ -4,16 +4,16 @@
  *
  * 1. flock(2) on `DATABASE-lock`. It exists before the database does, so that only one process creates that. Its content
  *    describes the holder to people, and nothing depends on it.
- * 2. The lock of the database's inode (file-locks.ts). It excludes a writer that uses another name of the database: a hard
+ * 2. The lock of the database's inode (inode-lock.ts). It excludes a writer that uses another name of the database: a hard
  *    link, a bind mount, the name after a rename.
  */
 import { closeSync, constants, fstatSync, ftruncateSync, readSync, writeSync, type Stats } from 'node:fs'
 import { lstatSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from '../../os-files.ts'
 import { CannotOpenError, LockedError, systemCode } from '../../errors.ts'
 import { bytesOf, textOf } from '../../os-text.ts'
-import { isTrusted, openSideFile, shown } from '../../segment-files/held-path.ts'
+import { isTrusted, openSideFile, shown } from '../../side-files.ts'
 import { DatabasePlace } from './database-place.ts'
-import { tryLock } from './file-locks.ts'
+import { tryLock } from '../../flock.ts'
 import { userName } from './user-name.ts'
 import { thisUser } from '../../segment-files/log-directory.ts'
 

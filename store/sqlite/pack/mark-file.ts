@@ -3,7 +3,7 @@ import { closeSync, constants, fstatSync } from 'node:fs'
 import { statSync } from '../../os-files.ts'
 import { join } from 'node:path'
 import { MarkMemory } from '../../indexed/pack/mark-memory.ts'
-import { giveTo, isMissing, isTrusted, openSideFile, SideFileError } from '../../segment-files/held-path.ts'
+import { giveTo, isMissing, isTrusted, openSideFile, SideFileError } from '../../side-files.ts'
 import { makeLogDirectory } from '../../segment-files/log-directory.ts'
 import { logDirectory } from '../log.ts'
 

@@ -1,15 +1,10 @@
 /**
- * Two kinds of locks, which the kernel releases however the process ends:
- *
- * - flock(2) on a separate file (the lock file, a reader's pin).
- * - A lock of an open file description (fcntl(2), F_OFD_SETLK) on one byte of the database file, far beyond its end. It
- *   applies to the inode, under any name, and does not conflict with SQLite's locks, which are below 2 GiB. A flock on
- *   the database file would conflict on NFS, which turns it into a lock of all bytes.
+ * The writer's lock of a database: a lock of an open file description (fcntl(2), F_OFD_SETLK) on one byte of the database file, far
+ * beyond its end. It applies to the inode, under any name, and does not conflict with SQLite's locks, which are below 2 GiB. A flock(2) of
+ * the file would conflict on NFS, which turns it into a lock of all bytes. The kernel releases the lock when the process ends.
  */
 import { koffi } from '../../koffi.ts'
 
-const LOCK_EX = 2
-const LOCK_NB = 4
 const F_OFD_GETLK = 36
 const F_OFD_SETLK = 37
 const F_RDLCK = 0
@@ -28,16 +23,12 @@ const LENGTH_OFFSET = 16
 const WRITER_BYTE = 2n ** 62n
 
 const libc = koffi.load(null)
-const flock = libc.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number
 /** Declared with the one argument that these commands take: on 64-bit Linux it is passed like a variadic one. */
 const fcntl = libc.func('int fcntl(int fd, int command, void *lock)') as (
   fd: number,
   command: number,
   lock: Buffer,
 ) => number
-
-/** Takes flock(2)'s exclusive lock of an open file; false if another descriptor has it. */
-export const tryLock = (fd: number): boolean => flock(fd, LOCK_EX | LOCK_NB) === 0
 
 function writerLock(type = F_WRLCK): Buffer {
   const lock = Buffer.alloc(FLOCK_BYTES)

@@ -1,11 +1,13 @@
 /**
- * Paths through an open directory. `/proc/self/fd/N/NAME` is NAME in the directory that descriptor N refers to, even if
- * that directory was moved or its old path is now taken: openat(2) for calls that take a path. Threads share descriptors,
- * so such a path is valid in all threads of the process, and in no other process.
+ * Files next to a database, which other users may have put there, and paths through an open directory.
+ *
+ * `/proc/self/fd/N/NAME` is NAME in the directory that descriptor N refers to, even if that directory was moved or its old path is now
+ * taken: openat(2) for calls that take a path. Threads share descriptors, so such a path is valid in all threads of the process, and in no
+ * other process.
  */
 import { closeSync, constants, fchownSync, fstatSync, fsyncSync, type Stats } from 'node:fs'
-import { openSync, readlinkSync } from '../os-files.ts'
-import { StoreError, systemCode } from '../errors.ts'
+import { openSync, readlinkSync } from './os-files.ts'
+import { StoreError, systemCode } from './errors.ts'
 
 /** The path of `name` in the open directory `fd`. */
 export const heldPath = (fd: number, name: string): string => `/proc/self/fd/${fd}/${name}`
