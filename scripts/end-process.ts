@@ -4,7 +4,7 @@
  */
 import { constants } from 'node:os'
 import type { Logger } from 'pino'
-import { koffi } from '../store/koffi.ts'
+import { alarm, exitOn } from './system-calls.ts'
 
 const EXIT_TIMEOUT_S = 10
 const { SIGALRM } = constants.signals
@@ -26,9 +26,7 @@ export function endProcess(
     )
   // Without a listener this signal ends the process.
   process.removeAllListeners('SIGALRM')
-  const libc = koffi.load(null)
-  // The handler is called with the signal's number.
-  if (code !== 0) libc.func('void *signal(int number, void *handler)')(SIGALRM, libc.symbol('_exit'))
-  libc.func('unsigned int alarm(unsigned int seconds)')(timeoutS)
+  if (code !== 0) exitOn(SIGALRM)
+  alarm(timeoutS)
   process.exit(code)
 }

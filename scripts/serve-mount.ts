@@ -56,7 +56,7 @@ export async function runHere(settings: MountSettings, level: LogLevel): Promise
   const problems = new Problems()
   const log = logToTerminal(level, problems)
   process.stdout.on('error', () => {}) // The reader of the output is gone; the mount stays.
-  const manager = await serviceManager()
+  const manager = serviceManager()
   const { server, onSignal } = await serve(settings, log, problems)
   say(`${settings.database} is mounted at ${settings.directory}`)
   manager.ready(`${settings.database} is mounted at ${settings.directory}`)

@@ -5,6 +5,7 @@
  * sd_notify(3).
  */
 import { Buffer } from 'node:buffer'
+import { sendto, socket } from './system-calls.ts'
 
 const AF_UNIX = 1
 const SOCK_DGRAM_CLOEXEC = 2 | 0o2000000
@@ -24,28 +25,11 @@ export interface ServiceManager {
 const NONE: ServiceManager = { ready: () => undefined, stopping: () => undefined }
 
 /** The service manager that started this process; one that does nothing if there is none. */
-export async function serviceManager(environment = process.env): Promise<ServiceManager> {
+export function serviceManager(environment = process.env): ServiceManager {
   const { NOTIFY_SOCKET: path, WATCHDOG_USEC, WATCHDOG_PID } = environment
   // A child process is not the service.
   delete environment['NOTIFY_SOCKET']
   if (path === undefined || !/^[/@]./.test(path) || Buffer.byteLength(path) >= PATH_MAX_BYTES) return NONE
-  const { default: koffi } = await import('koffi')
-  const libc = koffi.load('libc.so.6')
-  const socket = libc.func('int socket(int domain, int type, int protocol)') as (
-    domain: number,
-    type: number,
-    protocol: number,
-  ) => number
-  const sendto = libc.func(
-    'long sendto(int fd, void *data, size_t length, int flags, void *address, uint32_t address_length)',
-  ) as (
-    fd: number,
-    data: Buffer,
-    length: number,
-    flags: number,
-    address: Buffer,
-    addressLength: number,
-  ) => number
   const fd = socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0)
   if (fd < 0) return NONE
   const address = addressOf(path)

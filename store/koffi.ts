@@ -19,20 +19,24 @@ export const koffi = load()
 
 type NativeFunction = ReturnType<ReturnType<typeof koffi.load>['func']>
 
-/** What calls in other threads work on. */
+/** The parameters of calls that are in progress in other threads: koffi does not keep their memory. */
 const held = new Set<readonly unknown[]>()
 
-/** Calls a function of a library in a thread of libuv's pool. The memory that it is given must stay as it is meanwhile. */
-export function callElsewhere(
-  call: NativeFunction,
-  ...parameters: readonly unknown[]
-): Promise<number | bigint> {
+/** The outcome of a call in another thread: its result, and its errno if that is negative. */
+export interface Outcome {
+  readonly result: number
+  readonly errno: number
+}
+
+/** Calls a function of a library in a thread of libuv's pool. The memory that it is given must not change meanwhile. */
+export function callElsewhere(call: NativeFunction, ...parameters: readonly unknown[]): Promise<Outcome> {
   held.add(parameters)
   return new Promise((resolve, reject) => {
-    call.async(...parameters, (error: Error | null, result: number | bigint) => {
+    call.async(...parameters, (error: Error | null, returned: number | bigint) => {
       held.delete(parameters)
-      if (error) reject(error)
-      else resolve(result)
+      if (error) return reject(error)
+      const result = Number(returned)
+      resolve({ result, errno: result < 0 ? koffi.errno() : 0 })
     })
   })
 }

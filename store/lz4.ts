@@ -28,7 +28,7 @@ function openLibrary(): BlockCodec {
   return {
     compress: (from, into, level) => (compress as Call)(from, into, from.length, into.length, level),
     async compressAsync(from, into, level) {
-      return Number(await callElsewhere(compress, from, into, from.length, into.length, level))
+      return (await callElsewhere(compress, from, into, from.length, into.length, level)).result
     },
     expand: (from, into) => expand(from, into, from.length, into.length) === into.length,
   }

@@ -44,7 +44,8 @@ function openLibrary(): BlockCodec {
       return fitting(compress(compressor, into, into.length, from, from.length, level), into)
     },
     async compressAsync(from, into, level) {
-      return fitting(await callElsewhere(compressAlone, into, into.length, from, from.length, level), into)
+      const { result } = await callElsewhere(compressAlone, into, into.length, from, from.length, level)
+      return fitting(result, into)
     },
     expand: (from, into) => Number(expand(expander, into, into.length, from, from.length)) === into.length,
   }

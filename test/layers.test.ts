@@ -94,6 +94,23 @@ describe('imports', () => {
     expect(rooms).toEqual(new Set(['daemon', 'drivers', 'mount-points']))
   })
 
+  test('are of packages that are installed with this one', () => {
+    const { dependencies, peerDependencies } = JSON.parse(
+      readFileSync(join(ROOT, 'package.json'), 'utf8'),
+    ) as {
+      readonly dependencies: object
+      readonly peerDependencies: object
+    }
+    const installed = new Set([...Object.keys(dependencies), ...Object.keys(peerDependencies), 'zblkfs'])
+    const others = [...textOf].flatMap(([file, text]) =>
+      [...text.matchAll(/^import (?!type\b)[^']*'([^.'][^']*)'|\b(?:import|require)\('([^.'][^']*)'\)/gm)]
+        .map(([, imported, called]) => imported ?? called ?? '')
+        .filter(name => !name.startsWith('node:') && !installed.has(packageOf(name)))
+        .map(name => `${file} -> ${name}`),
+    )
+    expect(others).toEqual([])
+  })
+
   test('have no cycles, including imports of types', () => {
     expect(cycles()).toEqual([])
   })
@@ -131,6 +148,12 @@ describe('paths', () => {
     expect(direct).toEqual([])
   })
 })
+
+const packageOf = (imported: string): string =>
+  imported
+    .split('/')
+    .slice(0, imported.startsWith('@') ? 2 : 1)
+    .join('/')
 
 const exportsOf = (file: string): ReadonlySet<string> =>
   new Set([...(textOf.get(file) ?? '').matchAll(/^export const (\w+)/gm)].map(([, name]) => name ?? ''))

@@ -106,15 +106,20 @@ function refusal(mountPoint: string, stderr: string): MountError {
 /**
  * Receives one descriptor, close-on-exec; undefined if none was sent.
  *
- * struct msghdr (56 bytes): name, u32 namelen, iov, iovlen, control, controllen, flags, 8 bytes each. struct cmsghdr:
- * u64 len, u32 level, u32 type, then the descriptor in 4 bytes.
+ * struct msghdr (56 bytes): name, u32 namelen, iov, iovlen, control, controllen, flags, 8 bytes each. struct iovec (16): address, length.
+ * struct cmsghdr (24): u64 len, u32 level, u32 type, then the descriptor in 4 bytes. All are parts of one buffer: the garbage collector
+ * cannot free one of them before the call.
  */
 function receiveDescriptor(socket: number): number | undefined {
-  const byte = new Uint8Array(8)
-  const vector = new BigUint64Array([addressOf(byte), 1n])
-  const control = new DataView(new ArrayBuffer(24))
-  const message = new BigUint64Array(7)
-  message.set([0n, 0n, addressOf(vector), 1n, addressOf(control), BigInt(control.byteLength)])
-  const received = recvmsg(socket, addressOf(message), MSG_DONTWAIT | MSG_CMSG_CLOEXEC)
-  return received > 0 && control.getBigUint64(0, true) === 20n ? control.getInt32(16, true) : undefined
+  const [vectorAt, controlAt, byteAt] = [56, 72, 96]
+  const memory = new DataView(new ArrayBuffer(104))
+  const address = addressOf(memory)
+  const put = (at: number, ...values: readonly bigint[]): void => {
+    for (const [index, value] of values.entries()) memory.setBigUint64(at + 8 * index, value, true)
+  }
+  put(16, address + BigInt(vectorAt), 1n, address + BigInt(controlAt), BigInt(byteAt - controlAt))
+  put(vectorAt, address + BigInt(byteAt), 1n)
+  const received = recvmsg(socket, memory, MSG_DONTWAIT | MSG_CMSG_CLOEXEC)
+  const hasDescriptor = received > 0 && memory.getBigUint64(controlAt, true) === 20n
+  return hasDescriptor ? memory.getInt32(controlAt + 16, true) : undefined
 }

@@ -49,6 +49,8 @@ export class Replies {
   readonly #view = new DataView(this.#bytes.buffer)
   readonly #vectors = new BigUint64Array(2 * VECTORS_MAX)
   readonly #vectorsAddress = addressOf(this.#vectors)
+  /** The pieces of the reply that is being sent: the garbage collector must not free them before writev, which gets addresses. */
+  readonly #sending: { pieces: readonly Uint8Array[] | undefined } = { pieces: undefined }
 
   constructor(fd: number, log: Logger) {
     this.#fd = fd
@@ -102,6 +104,7 @@ export class Replies {
   /** Plain bytes (file data, a link's target, an attribute's value), at most `limit` of them. */
   data(request: RequestHeader, pieces: readonly Uint8Array[], limit: number): void {
     if (pieces.length >= VECTORS_MAX) return this.data(request, [Buffer.concat(pieces)], limit)
+    this.#sending.pieces = pieces
     let vector = 1
     let left = limit
     for (const piece of pieces) {
@@ -113,6 +116,7 @@ export class Replies {
       vector++
     }
     this.#writev(request, OUT_HEADER_BYTES, limit - left, vector, 0)
+    this.#sending.pieces = undefined
   }
 
   /** A count of bytes in 32 bits: bytes written, the length of an attribute. */

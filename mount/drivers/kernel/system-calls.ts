@@ -3,11 +3,10 @@
  * has the reason. Memory is passed by address: `addressOf` a buffer is valid while the buffer lives, so code that
  * keeps an address must keep the buffer.
  */
-import { koffi } from '../../../store/koffi.ts'
+import { callElsewhere, koffi, type Outcome } from '../../../store/koffi.ts'
 import { bytesOf, isOdd } from '../../../store/os-text.ts'
 
 const libc = koffi.load('libc.so.6')
-type NativeFunction = ReturnType<typeof libc.func>
 
 /** The error of the last call, or of the asynchronous call whose callback is running. */
 export const errno = (): number => koffi.errno()
@@ -26,15 +25,9 @@ const writevFunction = libc.func('long writev(int fd, void *vectors, int count)'
 /** `vectors` holds `count` pairs of an address and a length, 8 bytes each. */
 export const writev = writevFunction as (fd: number, vectors: bigint, count: number) => number
 
-/** The outcome of a call in a thread of Node's pool: its result, and its errno if that is -1. */
-export interface Outcome {
-  readonly result: number
-  readonly errno: number
-}
-
 /** {@link writev} in another thread. The caller keeps the memory that `vectors` points to until it has ended. */
 export const writevElsewhere = (fd: number, vectors: bigint, count: number): Promise<Outcome> =>
-  elsewhere(writevFunction, fd, vectors, count)
+  callElsewhere(writevFunction, fd, vectors, count)
 
 const mountFunction = libc.func(
   'int mount(str source, str target, str type, unsigned long flags, str options)',
@@ -56,17 +49,17 @@ export const UnmountFlag = { FORCE: 1, DETACH: 2, NOFOLLOW: 8 } as const
 
 /** umount2(2) in another thread: meanwhile this thread may have to answer requests. */
 export const umount2 = (target: string, flags: number): Promise<Outcome> =>
-  elsewhere(umount2Function, cString(target), flags)
+  callElsewhere(umount2Function, cString(target), flags)
 
 /** `pair` receives two descriptors. */
 export const socketpair = libc.func(
   'int socketpair(int domain, int type, int protocol, _Out_ int *pair)',
 ) as (domain: number, type: number, protocol: number, pair: Int32Array) => number
 
-/** `message` is the address of a struct msghdr. */
+/** `message` is a struct msghdr. */
 export const recvmsg = libc.func('long recvmsg(int fd, void *message, int flags)') as (
   fd: number,
-  message: bigint,
+  message: ArrayBufferView,
   flags: number,
 ) => number
 
@@ -80,13 +73,4 @@ export const fcntl = libc.func('int fcntl(int fd, int command, long argument)') 
 export function watch(fd: number, listener: () => void): () => void {
   const handle = koffi.node.poll(fd, listener)
   return () => handle.close()
-}
-
-function elsewhere(call: NativeFunction, ...parameters: readonly unknown[]): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    call.async(...parameters, (error: Error | null, result: number) => {
-      if (error) reject(error)
-      else resolve({ result, errno: result < 0 ? koffi.errno() : 0 })
-    })
-  })
 }
