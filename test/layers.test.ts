@@ -13,9 +13,6 @@ const LAYERS = ['store', 'core', 'mount', 'scripts']
 /** Programs of the project itself, and files of the package: their paths are no user's. */
 const TYPES_NO_PATHS = /^scripts\/(?:bench|soak|crash|package|docs|web\/assets)/
 
-/** What measures or makes stores, and so names the kind of store that it is about. */
-const KNOWS_STORES = [/^scripts\/bench\//]
-
 /** Where each branded id may be made by a cast. */
 const CONSTRUCTORS: Readonly<Record<string, string>> = {
   Oid: 'store/ids.ts',
@@ -79,12 +76,7 @@ describe('imports', () => {
   })
 
   test('reach a store through the files directly in store/ only', () => {
-    const broken = breaking(
-      (file, imported) =>
-        layerOf(file) > 0 &&
-        /^store\/[^/]+\//.test(imported) &&
-        !KNOWS_STORES.some(pattern => pattern.test(file)),
-    )
+    const broken = breaking((file, imported) => layerOf(file) > 0 && /^store\/[^/]+\//.test(imported))
     expect(broken).toEqual([])
   })
 

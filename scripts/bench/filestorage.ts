@@ -7,28 +7,12 @@
  * records of 2 MiB, the rest records of 4 KiB, in transactions of 32 MiB; headers are written, data are holes.
  * The same scan and reads with plain read(2) are printed for comparison, as the cost of the file itself.
  */
-import {
-  closeSync,
-  fstatSync,
-  ftruncateSync,
-  mkdtempSync,
-  openSync,
-  readSync,
-  rmSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openFileStorage } from '../../store/filestorage/file-storage.ts'
-import {
-  encodeRecordHeader,
-  encodeTransactionHeader,
-  MAGIC,
-  POINTER_LENGTH,
-  RECORD_HEADER_LENGTH,
-  TRANSACTION_HEADER_LENGTH,
-} from '../../store/filestorage/format.ts'
-import { TID_MAX, TID_NONE } from '../../store/ids.ts'
+import { tid, TID_MAX, TID_NONE } from '../../store/ids.ts'
+import { openForeignDatabase } from '../../store/open-store.ts'
+import { SparseFileStorage } from './sparse-file-storage.ts'
 
 const MIB = 2 ** 20
 const TRANSACTION_BYTES = 32 * MIB
@@ -36,30 +20,16 @@ const TRANSACTION_BYTES = 32 * MIB
 const BATCH = 32
 
 function writeSparse(path: string, size: number): void {
-  const fd = openSync(path, 'wx')
-  writeSync(fd, MAGIC)
+  const file = new SparseFileStorage(path)
+  const nothing = new Uint8Array(0)
   let oid = 0
-  let pos = MAGIC.length
-  for (let tid = 1n; pos < size; tid++) {
-    const transaction = pos
-    const dataLength = tid % 4n === 0n ? 4096 : 2 * MIB
-    const count = TRANSACTION_BYTES / dataLength
-    const length = TRANSACTION_HEADER_LENGTH + count * (RECORD_HEADER_LENGTH + dataLength)
-    const texts = { userLength: 0, descriptionLength: 0, extensionLength: 0 }
-    writeSync(fd, encodeTransactionHeader({ pos, tid, length, status: ' ', ...texts }), 0, undefined, pos)
-    pos += TRANSACTION_HEADER_LENGTH
-    for (let i = 0; i < count; i++) {
-      const header = { pos, oid: oid++, tid, previous: 0, transaction, versionLength: 0, length: dataLength }
-      writeSync(fd, encodeRecordHeader(header), 0, undefined, pos)
-      pos += RECORD_HEADER_LENGTH + dataLength
-    }
-    const second = Buffer.alloc(POINTER_LENGTH)
-    second.writeBigUInt64BE(BigInt(length))
-    writeSync(fd, second, 0, undefined, pos)
-    pos += POINTER_LENGTH
+  for (let count = 1n; file.length < size; count++) {
+    const dataBytes = count % 4n === 0n ? 4096 : 2 * MIB
+    file.begin(tid(count))
+    for (let i = 0; i < TRANSACTION_BYTES / dataBytes; i++) file.record(oid++, nothing, dataBytes)
+    file.end()
   }
-  ftruncateSync(fd, pos)
-  closeSync(fd)
+  file.close()
 }
 
 const residentMib = (): string => `${(process.memoryUsage.rss() / MIB).toFixed(0)} MiB resident`
@@ -101,7 +71,7 @@ try {
 
   start = performance.now()
   const cacheDirectory = join(directory, 'cache')
-  const store = await openFileStorage(path, { cacheDirectory, progress: eighths('indexed') })
+  const store = await openForeignDatabase(path, { cacheDirectory, progress: eighths('indexed') })
   report('first opening', size, start)
 
   start = performance.now()
@@ -117,7 +87,7 @@ try {
   await store.close()
 
   start = performance.now()
-  await (await openFileStorage(path, { cacheDirectory })).close()
+  await (await openForeignDatabase(path, { cacheDirectory })).close()
   console.log(`second opening: ${(performance.now() - start).toFixed(1)} ms, ${residentMib()}`)
 } finally {
   rmSync(directory, { recursive: true })

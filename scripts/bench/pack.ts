@@ -6,7 +6,7 @@
  * whole process, and the file's length before and after, compared with its live data.
  */
 import { randomFillSync } from 'node:crypto'
-import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,10 +16,9 @@ import { PersistentMapping } from '../../core/objects/persistent-mapping.ts'
 import { Ref, type PickleValue } from '../../core/objects/pickle/value.ts'
 import { encodeData, encodeRecord, ZDATA } from '../../core/objects/record.ts'
 import { ROOT_OID, TID_MAX, TID_NONE, type Oid, type Tid, knownOid } from '../../store/ids.ts'
-import { logBytesOnDisk } from '../../store/sqlite/log.ts'
-import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
-import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import type { ObjectChange } from '../../store/changes.ts'
+import { openDatabase } from '../../store/open-store.ts'
+import type { WritableStore } from '../../store/store.ts'
 
 const CHILDREN = 500
 const COMMIT_PAUSE_MS = 5
@@ -43,7 +42,7 @@ function node(children: readonly Oid[], className: string): Uint8Array {
 }
 
 /** A node with its children, all data; in the second pass every other one is unlinked. */
-async function fill(store: WritableSqliteStore): Promise<readonly Oid[]> {
+async function fill(store: WritableStore): Promise<readonly Oid[]> {
   const made: Oid[] = []
   for (let index = 0; index < nodes; index++) {
     const first = (await store.allocateOids(CHILDREN + 1)).first
@@ -90,7 +89,7 @@ class Waits {
 
 /** Uses the database until the signal is aborted. */
 async function use(
-  store: WritableSqliteStore,
+  store: WritableStore,
   left: readonly Oid[],
   signal: AbortSignal,
   what: string,
@@ -113,10 +112,11 @@ async function use(
 }
 
 try {
-  const store = await openSqliteStore(path, { create: true, purpose: 'a benchmark' })
+  const store = await openDatabase(path, { create: true, purpose: 'a benchmark' })
   const left = await fill(store)
+  const { totalBytes = Number.NaN } = (await store.capabilities.measuring?.space()) ?? {}
   console.log(
-    `${nodes * (CHILDREN + 1)} objects, half of them in use, ${((statSync(path).size + logBytesOnDisk(path)) / 2 ** 20).toFixed(0)} MiB`,
+    `${nodes * (CHILDREN + 1)} objects, half of them in use, ${(totalBytes / 2 ** 20).toFixed(0)} MiB`,
   )
   const quiet = use(store, left, AbortSignal.timeout(QUIET_MS), 'without a pack')
   await quiet

@@ -1,28 +1,18 @@
 /**
- * `npm run bench:store [-- --mib N]`: compares the SQLite store with a plain file in the same run, both in one directory.
+ * `npm run bench:store [-- --mib N]`: compares the store of a database file with a plain file in the same run, both in one directory.
  *
  * Each line gives the store's figure, the cost of reading or writing the same bytes in the same pieces with a plain
  * file (write + fdatasync, pread), and the ratio. Only ratios within one run are meaningful.
  */
 import { randomFillSync } from 'node:crypto'
-import {
-  closeSync,
-  fdatasyncSync,
-  mkdtempSync,
-  openSync,
-  readSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, fdatasyncSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { TID_MAX, TID_NONE, type Oid, type Tid, knownOid } from '../../store/ids.ts'
-import { logBytesOnDisk } from '../../store/sqlite/log.ts'
-import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
-import type { WritableSqliteStore } from '../../store/sqlite/sqlite-store.ts'
 import type { ObjectChange } from '../../store/changes.ts'
+import { openDatabase } from '../../store/open-store.ts'
+import type { WritableStore } from '../../store/store.ts'
 
 const BLOCK = 2 << 20
 const CHUNK = 4096
@@ -60,7 +50,7 @@ function random(end: number): () => number {
 }
 
 /** Writes bodies of 2 MiB, or each split into 512 of 4 KiB; returns the first oid. */
-async function writeBulk(store: WritableSqliteStore, chunked: boolean): Promise<Oid> {
+async function writeBulk(store: WritableStore, chunked: boolean): Promise<Oid> {
   const perBlock = chunked ? BLOCK / CHUNK : 1
   const first = (await store.allocateOids(blocks * perBlock)).first
   let oid: number = first
@@ -84,7 +74,7 @@ function writeFile(file: number, piece: number, count: number, sync: boolean): v
   if (!sync) fdatasyncSync(file)
 }
 
-async function benchBulk(store: WritableSqliteStore, file: number): Promise<{ whole: Oid; chunked: Oid }> {
+async function benchBulk(store: WritableStore, file: number): Promise<{ whole: Oid; chunked: Oid }> {
   const firsts: Oid[] = []
   for (const [chunked, what] of [
     [false, 'write 2 MiB bodies, 32 MiB a commit'],
@@ -129,7 +119,7 @@ function besideFile(file: number) {
   }
 }
 
-async function benchReads(store: WritableSqliteStore, file: number, whole: Oid, chunked: Oid): Promise<void> {
+async function benchReads(store: WritableStore, file: number, whole: Oid, chunked: Oid): Promise<void> {
   const measure = besideFile(file)
   const perBlock = BLOCK / CHUNK
   await measure(
@@ -176,7 +166,7 @@ async function benchReads(store: WritableSqliteStore, file: number, whole: Oid, 
   )
 }
 
-async function benchSmallCommits(store: WritableSqliteStore, file: number): Promise<void> {
+async function benchSmallCommits(store: WritableStore, file: number): Promise<void> {
   const count = 1000
   const rows = (await store.allocateOids(4)).first
   let base: Tid = TID_NONE
@@ -199,17 +189,27 @@ async function benchSmallCommits(store: WritableSqliteStore, file: number): Prom
   print('commits of 3 rows of 1 KiB and a 4 KiB body', count / own, count / plain, '/s')
 }
 
+/** The size of the database, which is not open. */
+async function databaseBytes(): Promise<number> {
+  const store = await openDatabase(path, { readOnly: true })
+  try {
+    return (await store.capabilities.measuring?.space())?.totalBytes ?? Number.NaN
+  } finally {
+    await store.close()
+  }
+}
+
 async function benchGrowth(): Promise<void> {
   const commits = 100
-  const before = statSync(path).size + logBytesOnDisk(path)
-  const store = await openSqliteStore(path)
+  const before = await databaseBytes()
+  const store = await openDatabase(path)
   await benchGrowthCommits(store, commits)
   await store.close()
-  const growth = (statSync(path).size + logBytesOnDisk(path) - before) / commits
+  const growth = ((await databaseBytes()) - before) / commits
   print('file growth for such a commit, beside its 7 KiB of records', growth / 1024, 7, 'KiB')
 }
 
-async function benchGrowthCommits(store: WritableSqliteStore, commits: number): Promise<void> {
+async function benchGrowthCommits(store: WritableStore, commits: number): Promise<void> {
   for (let count = 0; count < commits; count++) {
     const first = (await store.allocateOids(4)).first
     const changes = [0, 1, 2].map(at => ({
@@ -227,13 +227,13 @@ async function benchGrowthCommits(store: WritableSqliteStore, commits: number): 
 const file = openSync(join(directory, 'plain'), 'w+')
 try {
   console.log(`${bytes >> 20} MiB in ${directory}\n${' '.repeat(58)}   store   plain         ratio`)
-  const store = await openSqliteStore(path, { create: true, purpose: 'a benchmark' })
+  const store = await openDatabase(path, { create: true, purpose: 'a benchmark' })
   const { whole, chunked } = await benchBulk(store, file)
   await store.commit({ changes: [] })
   await benchReads(store, file, whole, chunked)
   await benchSmallCommits(store, file)
   await store.close()
-  print('bytes of file for a byte of data', (statSync(path).size + logBytesOnDisk(path)) / (2 * bytes), 1, '')
+  print('bytes of file for a byte of data', (await databaseBytes()) / (2 * bytes), 1, '')
   await benchGrowth()
 } finally {
   closeSync(file)

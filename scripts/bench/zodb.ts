@@ -9,17 +9,7 @@
  * FileStorage is printed for comparison.
  */
 import { execFileSync } from 'node:child_process'
-import {
-  closeSync,
-  ftruncateSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  readSync,
-  rmSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -29,13 +19,8 @@ import { Ref, Tuple, type PickleValue } from '../../core/objects/pickle/value.ts
 import { encodeDataHead, encodeRecord, ZBLK0, ZDATA, type DataClass } from '../../core/objects/record.ts'
 import { BLKSIZE, ZBigFile } from '../../core/zblk/zbigfile.ts'
 import { ZBlk1 } from '../../core/zblk/zblk.ts'
-import {
-  encodeRecordHeader,
-  encodeTransactionHeader,
-  MAGIC,
-  TRANSACTION_HEADER_LENGTH,
-} from '../../store/filestorage/format.ts'
 import { oid as oidOf, ROOT_OID, tid as tidOf, type Oid } from '../../store/ids.ts'
+import { SparseFileStorage } from './sparse-file-storage.ts'
 
 const ZBLKFS = fileURLToPath(new URL('../zblkfs', import.meta.url))
 const GIB = 2 ** 30
@@ -44,17 +29,14 @@ const LEAF = 30
 const READ_BYTES = 1 << 20
 const GROWTH_MAX_MIB = 16
 
-/** Writes one transaction, record by record; the data of blocks and chunks are holes. */
-class SparseFile {
-  readonly #fd: number
-  #pos: number
+/** One transaction of objects; the data of blocks and chunks are holes. */
+class SparseObjects {
+  readonly #file: SparseFileStorage
   #lastOid = 0
-  readonly #tid = tidOf(0x040d_2f7d_0000_0000n)
 
   constructor(path: string) {
-    this.#fd = openSync(path, 'wx')
-    writeSync(this.#fd, MAGIC)
-    this.#pos = MAGIC.length + TRANSACTION_HEADER_LENGTH
+    this.#file = new SparseFileStorage(path)
+    this.#file.begin(tidOf(0x040d_2f7d_0000_0000n))
   }
 
   newOid(): Oid {
@@ -62,14 +44,14 @@ class SparseFile {
   }
 
   record(oid: Oid, className: string, state: PickleValue): Ref {
-    this.#put(oid, encodeRecord(className, state), 0, new Uint8Array(0))
+    this.#file.record(oid, encodeRecord(className, state))
     return new Ref(oid, className)
   }
 
   data(className: DataClass, bytes: number): Ref {
     const oid = this.newOid()
     const { head, tail } = encodeDataHead(className, bytes)
-    this.#put(oid, head, bytes, tail)
+    this.#file.record(oid, head, bytes, tail)
     return new Ref(oid, className)
   }
 
@@ -92,40 +74,17 @@ class SparseFile {
     return this.record(this.newOid(), kind.tree, new Tuple([new Tuple(children), children[0] ?? null]))
   }
 
+  /** Returns the FileStorage's length. */
   close(): number {
-    const start = MAGIC.length
-    const length = this.#pos - start
-    const texts = { userLength: 0, descriptionLength: 0, extensionLength: 0 }
-    const header = encodeTransactionHeader({ pos: start, tid: this.#tid, length, status: ' ', ...texts })
-    writeSync(this.#fd, header, 0, undefined, start)
-    const second = Buffer.alloc(8)
-    second.writeBigUInt64BE(BigInt(length))
-    writeSync(this.#fd, second, 0, undefined, this.#pos)
-    ftruncateSync(this.#fd, this.#pos + second.length)
-    closeSync(this.#fd)
-    return this.#pos + second.length
-  }
-
-  #put(oid: Oid, head: Uint8Array, hole: number, tail: Uint8Array): void {
-    const length = head.length + hole + tail.length
-    const header = encodeRecordHeader({
-      pos: this.#pos,
-      oid,
-      tid: this.#tid,
-      previous: 0,
-      transaction: MAGIC.length,
-      versionLength: 0,
-      length,
-    })
-    writeSync(this.#fd, Buffer.concat([header, head]), 0, undefined, this.#pos)
-    this.#pos += header.length + length
-    if (tail.length > 0) writeSync(this.#fd, tail, 0, undefined, this.#pos - tail.length)
+    this.#file.end()
+    this.#file.close()
+    return this.#file.length
   }
 }
 
 /** Returns the FileStorage's length. */
 function makeFileStorage(path: string, blocks: number): number {
-  const file = new SparseFile(path)
+  const file = new SparseObjects(path)
   const offs = Array.from({ length: BLKSIZE / CHUNK_BYTES }, (_, i) => i * CHUNK_BYTES)
   const refs = Array.from({ length: blocks }, (_, blk) => {
     if (blk % 8 !== 0) return file.data(ZBLK0, BLKSIZE)
