@@ -19,6 +19,7 @@ import { openDatabase, openForeignDatabase } from '../store/open-store.ts'
 import type { Store } from '../store/store.ts'
 import { CommandError } from './failure.ts'
 import { callMount } from './find-mount.ts'
+import { type Access, assertLinks } from './own-links.ts'
 import { warn } from './say.ts'
 
 const STATUS_TIMEOUT_MS = 5000
@@ -39,10 +40,10 @@ export interface HistorySource {
  * Resolves a command's arguments. A database file means that database, even if it is in a mount.
  * @param place a database's file, or a path in a mount.
  * @param path a path within the tree, if the place is a database or a mount's directory.
- * @throws CommandError if the place is neither, or if the daemon of a mount does not answer.
+ * @throws CommandError if the place is neither, if the daemon of a mount does not answer, and as {@link assertLinks} for a change.
  */
-export async function findSource(place: string, path = ''): Promise<HistorySource> {
-  const found = await findPlace(place)
+export async function findSource(place: string, path = '', access: Access = 'read'): Promise<HistorySource> {
+  const found = await findPlace(place, access)
   const { database, mount, inner } = found
   return { database, mount, ...(await inMoment(database, storedPath(`${inner}/${path}`))) }
 }
@@ -53,9 +54,11 @@ interface Place {
   readonly inner: string
 }
 
-export async function findPlace(place: string): Promise<Place> {
+/** The database and mount of a path. @throws as {@link findSource} */
+export async function findPlace(place: string, access: Access = 'read'): Promise<Place> {
   if (isDatabaseUrl(place)) return { database: canonicalName(place), mount: undefined, inner: '' }
   const outside = locate(place)
+  if (access === 'change') assertLinks(place, outside)
   if (outside.mount === undefined) {
     if (await isDatabase(outside.path)) return { database: outside.path, mount: undefined, inner: '' }
     throw new CommandError(
@@ -68,7 +71,7 @@ export async function findPlace(place: string): Promise<Place> {
   // The daemon answers first: only then are the mount's own files looked at.
   const status = await callMount(outside.mount, 'status', {}, STATUS_TIMEOUT_MS)
   const { path, mount, inner } = await followInside(outside)
-  if (mount?.device !== outside.mount.device) return await findPlace(path)
+  if (mount?.device !== outside.mount.device) return await findPlace(path, access)
   if (path !== mount.mountPoint && (await isDatabase(path)))
     return { database: path, mount: undefined, inner: '' }
   return { database: status.database, mount, inner }

@@ -6,18 +6,19 @@
  */
 import { processOwner } from '../core/process-owner.ts'
 import { ownerOf } from '../mount/daemon/mounts.ts'
-import { locate, type Location } from '../mount/mount-points/locate.ts'
-import { isDatabaseUrl } from '../store/database-name.ts'
+import type { Location } from '../mount/mount-points/locate.ts'
 import { statSync } from '../store/os-files.ts'
 import { CommandError } from './failure.ts'
 import { shellWord } from './shell-word.ts'
 
-/** @throws CommandError if the path leads through a link of a user other than root, this one, and the owner of the mount or file. */
-export function assertOwnLinks(path: string): void {
-  if (!isDatabaseUrl(path)) assertLinks(path, locate(path))
-}
+/** What a command does with the place that a path leads to. */
+export type Access = 'read' | 'change'
 
-/** As {@link assertOwnLinks}, of a path that leads to `located`: what is used must be what was checked. */
+/**
+ * Checks the links of a path that leads to `located`. The caller uses `located`, and does not resolve the path again: what is used must be
+ * what was checked.
+ * @throws CommandError if one is of a user other than root, this one, and the owner of the mount or file.
+ */
 export function assertLinks(path: string, { path: target, mount, links }: Location): void {
   if (links.length === 0) return
   const owner = mount === undefined ? statSync(target, { throwIfNoEntry: false })?.uid : ownerOf(mount)

@@ -18,7 +18,7 @@ const LINKS_MAX = 40
 const FOLLOW_TIMEOUT_MS = 2000
 
 export interface Location {
-  /** Absolute; links outside zblkfs mounts are followed, except for the last component. */
+  /** Absolute; links outside zblkfs mounts are followed. */
   readonly path: string
   /** The zblkfs mount that contains it. */
   readonly mount: MountedDirectory | undefined

@@ -8,7 +8,6 @@ import { withDatabase, withHistory } from '../database.ts'
 import { UsageError } from '../failure.ts'
 import { say } from '../say.ts'
 import { findTarget } from '../target.ts'
-import { assertOwnLinks } from '../own-links.ts'
 
 const NOTES = `
 A branch is a writable state that begins at a moment of the database, and takes only the space of what is changed in it. It is mounted with
@@ -33,8 +32,8 @@ export function branchCommand(): Command {
     .action(async (path: string, name: string | undefined, { at, delete: deleted, json }: Options) => {
       if (name !== undefined && deleted !== undefined) throw new UsageError('name a branch, or use -d NAME')
       if (at !== undefined && name === undefined) throw new UsageError('--at is for a branch that is made')
-      if (name !== undefined || deleted !== undefined) assertOwnLinks(path)
-      const { database } = await findTarget(path)
+      const isChange = name !== undefined || deleted !== undefined
+      const { database } = await findTarget(path, isChange ? 'change' : 'read')
       if (deleted !== undefined)
         await change(database, deleted, async (db, last) => {
           await deleteBranch(db, last)

@@ -5,7 +5,6 @@ import { withDatabase } from '../database.ts'
 import { assertPresent, assertSameDatabase, findSource } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 import { say } from '../say.ts'
-import { assertOwnLinks } from '../own-links.ts'
 
 export function cloneCommand(): Command {
   return new Command('clone')
@@ -14,11 +13,10 @@ export function cloneCommand(): Command {
     .argument('<dst>', 'a path that does not exist, or a directory')
     .addOption(databaseOption())
     .action(async (src: string, dst: string, { db }: DatabaseOption) => {
-      assertOwnLinks(db ?? dst)
-      const source = db === undefined ? await findSource(src) : await findSource(db, src)
+      const source = db === undefined ? await findSource(src) : await findSource(db, src, 'change')
       const target =
         db === undefined
-          ? await findSource(dst)
+          ? await findSource(dst, '', 'change')
           : { database: source.database, mount: source.mount, path: storedPath(dst) }
       assertSameDatabase([src, source], [dst, target])
       assertPresent(dst, target)

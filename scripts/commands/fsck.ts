@@ -15,7 +15,6 @@ import { formatTime } from '../../store/moments.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { say, warn } from '../say.ts'
 import { formatBytes } from '../units.ts'
-import { assertOwnLinks } from '../own-links.ts'
 
 const EXIT_REPAIRED = 1
 const EXIT_DAMAGED = 4
@@ -44,8 +43,8 @@ export function fsckCommand(): Command {
     )
     .action(async (target: string, options: Options) => {
       try {
-        if (options.repair === true) assertOwnLinks(target)
-        process.exitCode = await fsck((await findTarget(target)).database, options)
+        const { database } = await findTarget(target, options.repair === true ? 'change' : 'read')
+        process.exitCode = await fsck(database, options)
       } catch (error) {
         if (error instanceof UsageError || !(error instanceof CodedError)) throw error
         // The exit code of a failure would say that damage was repaired.

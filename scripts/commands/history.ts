@@ -9,7 +9,6 @@ import { callMount } from '../find-mount.ts'
 import { withStore } from '../history-source.ts'
 import { describeRetention, retention } from '../retention.ts'
 import { findTarget, type Target } from '../target.ts'
-import { assertOwnLinks } from '../own-links.ts'
 
 const CALL_TIMEOUT_MS = 60_000
 
@@ -34,8 +33,7 @@ export function historyCommand(): Command {
         '\nweek, month or year (hourly=, daily=, weekly=, monthly=, yearly=).',
     )
     .action(async (path: string, { keep, json = false }: Options) => {
-      if (keep !== undefined) assertOwnLinks(path)
-      const target = await findTarget(path)
+      const target = await findTarget(path, keep === undefined ? 'read' : 'change')
       if (keep !== undefined) await set(target, retention(`--keep ${keep}`, keep))
       const found = await withStore(target.database, retentionOf)
       const history = found ?? DEFAULT_RETENTION

@@ -7,7 +7,6 @@ import { CommandError, UsageError } from '../failure.ts'
 import { keySourceOf } from '../key-source.ts'
 import { say } from '../say.ts'
 import { findTarget } from '../target.ts'
-import { assertOwnLinks } from '../own-links.ts'
 
 interface Options {
   readonly change?: string | true
@@ -36,8 +35,7 @@ export function keyCommand(): Command {
     .action(async (path: string, options: Options) => {
       const wanted = [options.change, options.add, options.remove].filter(one => one !== undefined)
       if (wanted.length > 1) throw new UsageError('--change, --add and --remove exclude each other')
-      if (wanted.length > 0) assertOwnLinks(path)
-      const { database } = await findTarget(path)
+      const { database } = await findTarget(path, wanted.length === 0 ? 'read' : 'change')
       if (wanted.length === 0) await list(database, options.json === true)
       else await change(database, options)
     })

@@ -11,7 +11,6 @@ import { callMount } from '../find-mount.ts'
 import { lineFormat } from '../line-format.ts'
 import { paged } from '../pager.ts'
 import { findTarget } from '../target.ts'
-import { assertOwnLinks } from '../own-links.ts'
 
 const SYNC_TIMEOUT_MS = 60_000
 
@@ -38,8 +37,8 @@ export function mergeCommand(): Command {
     .action(
       async (path: string, names: string, { dryRun = false, resolved = false, json = false }: Options) => {
         if (dryRun && resolved) throw new UsageError('--dry-run and --resolved exclude each other')
-        if (!dryRun) assertOwnLinks(path)
-        const { database, name } = branchAt((await findTarget(path)).database, names)
+        const target = await findTarget(path, dryRun ? 'read' : 'change')
+        const { database, name } = branchAt(target.database, names)
         const serving = await servingMount(branchPath(database, name))
         if (serving !== undefined) await callMount(serving, 'sync', {}, SYNC_TIMEOUT_MS)
         const plan = await withDatabase({ database, mount: undefined }, 'zblkfs merge', db =>

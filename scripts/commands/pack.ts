@@ -21,7 +21,6 @@ import type { Store } from '../../store/store.ts'
 import { retention } from '../retention.ts'
 import { thinnedMoments } from '../../core/pack/thinning.ts'
 import { formatBytes } from '../units.ts'
-import { assertOwnLinks } from '../own-links.ts'
 
 const CALL_TIMEOUT_MS = 60_000
 const POLL_MS = 200
@@ -62,8 +61,7 @@ export function packCommand(): Command {
         "\n(all=7d,daily=30d), to try it before 'zblkfs history' sets it.",
     )
     .action(async (path: string, options: Options) => {
-      if (options.dryRun !== true) assertOwnLinks(path)
-      const { database, mount } = await findTarget(path)
+      const { database, mount } = await findTarget(path, options.dryRun === true ? 'read' : 'change')
       if (options.dryRun === true) return await preview(database, options)
       const before = momentOf(options)
       const report = mount === undefined ? await packHere(database, before) : await packMounted(mount, before)

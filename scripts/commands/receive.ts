@@ -12,7 +12,6 @@ import { ProgressBar } from '../progress-bar.ts'
 import { say, warn } from '../say.ts'
 import { findTarget } from '../target.ts'
 import { formatBytes } from '../units.ts'
-import { assertOwnLinks } from '../own-links.ts'
 
 interface Options {
   readonly pack?: boolean
@@ -50,8 +49,8 @@ export function receiveCommand(): Command {
 
 async function receive(place: string, streams: readonly string[], options: Options): Promise<void> {
   const { pack = false, state = false, json = false } = options
-  if (!state) assertOwnLinks(place)
-  const database = canonicalName((await findTarget(place)).database)
+  const target = await findTarget(place, state ? 'read' : 'change')
+  const database = canonicalName(target.database)
   if (state) return console.log(JSON.stringify({ database, tid: (await lastReceived(database)) ?? null }))
   if (streams.length === 0 && process.stdin.isTTY)
     throw new UsageError('there is no stream on a terminal: name its file, or pipe it into this command')

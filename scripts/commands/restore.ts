@@ -9,7 +9,6 @@ import { lineFormat } from '../line-format.ts'
 import { paged } from '../pager.ts'
 import { say } from '../say.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
-import { assertOwnLinks } from '../own-links.ts'
 
 interface Options extends DatabaseOption {
   readonly at?: string
@@ -38,11 +37,11 @@ export function restoreCommand(): Command {
     .addOption(databaseOption())
     .addHelpText('after', NOTES)
     .action(async (paths: readonly string[], options: Options) => {
-      const { db, to } = options
-      for (const place of db === undefined ? [...paths, ...(to === undefined ? [] : [to])] : [db])
-        assertOwnLinks(place)
+      const { db } = options
       const sources = await Promise.all(
-        paths.map(path => (db === undefined ? findSource(path) : findSource(db, path))),
+        paths.map(path =>
+          db === undefined ? findSource(path, '', 'change') : findSource(db, path, 'change'),
+        ),
       )
       const [source] = sources
       if (source === undefined) throw new UsageError('name a path')
@@ -83,7 +82,7 @@ async function restoreAs(
 ): Promise<void> {
   if (paths.length > 1) throw new UsageError('--to takes one path')
   if (deletes || dryRun) throw new UsageError('--to makes a copy: --delete and --dry-run are not for it')
-  const target = db === undefined ? await findSource(to) : { ...source, path: storedPath(to) }
+  const target = db === undefined ? await findSource(to, '', 'change') : { ...source, path: storedPath(to) }
   assertSameDatabase([paths[0] ?? '', source], [to, target])
   if (db === undefined) assertPresent(to, target)
   const options = { force, to: textOfStored(target.path) }

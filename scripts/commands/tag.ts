@@ -10,7 +10,6 @@ import { findSource, type HistorySource } from '../history-source.ts'
 import { paged } from '../pager.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 import { say } from '../say.ts'
-import { assertOwnLinks } from '../own-links.ts'
 
 interface Options extends DatabaseOption, LineOptions {
   readonly list?: boolean
@@ -42,8 +41,8 @@ export function tagCommand(): Command {
       if (release !== undefined && when !== undefined)
         throw new UsageError('a tag is released where it is: omit the moment')
       const place = options.db ?? '.'
-      if (name !== undefined || deleted !== undefined) assertOwnLinks(place)
-      const source = await findSource(place)
+      const isChange = name !== undefined || deleted !== undefined
+      const source = await findSource(place, '', isChange ? 'change' : 'read')
       if (deleted !== undefined) await withDatabase(source, 'zblkfs tag', database => database.untag(deleted))
       else if (name === undefined) await printTags(source, options)
       else {

@@ -3,7 +3,6 @@ import { Command } from 'commander'
 import { withDatabase } from '../database.ts'
 import { findSource } from '../history-source.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
-import { assertOwnLinks } from '../own-links.ts'
 
 export function undoCommand(): Command {
   return new Command('undo')
@@ -14,8 +13,8 @@ export function undoCommand(): Command {
     .argument('[last]', 'revert all transactions from <tid> to this one')
     .addOption(databaseOption())
     .action(async (tid: string, last: string | undefined, { db = '.' }: DatabaseOption) => {
-      assertOwnLinks(db)
-      const undoing = await withDatabase(await findSource(db), 'zblkfs undo', database =>
+      const source = await findSource(db, '', 'change')
+      const undoing = await withDatabase(source, 'zblkfs undo', database =>
         database.undo(tid, { upTo: last ?? tid }),
       )
       console.log(`${last === undefined ? tid : `${tid} to ${last}`} is undone by ${undoing}`)
