@@ -6,11 +6,13 @@
  * use it up: statfs(2) and admission (core/file-system/commit/admission.ts) count its missing part as used.
  *
  *     free space            0 ........ size ................. 32 x size ........
- *     open for writing      what fits  whole                  whole
+ *     open for writing      what fits  whole                  as it was
+ *     and for over 1 s      what fits  whole                  whole
  *     closed                kept       kept                   none
  *
- * A writer holds it on a disk with ample space too, because another program may fill the disk at once. It is released
- * there when the database is closed, so that copies do not carry it; a process that was killed leaves it to the next one.
+ * A writer that keeps the database open (a mount) holds it on a disk with ample space too, because another program may fill the disk at
+ * once; commands are done sooner, and removing it takes up to 22 ms. It is released there when the database is closed, so that copies do
+ * not carry it; a process that was killed leaves it to the next one.
  * A filesystem that cannot preallocate blocks (ZFS, NFS) has none.
  */
 import { closeSync, constants } from 'node:fs'
@@ -62,6 +64,8 @@ function diskOf(database: string): Disk {
   return { freeBytes: bavail * bsize, reserveBytes: Math.floor(Math.min(wanted, maxBytes)) }
 }
 
+const isShort = ({ freeBytes, reserveBytes }: Disk): boolean => freeBytes <= SHORT_FACTOR * reserveBytes
+
 /** Bytes that removing the file frees: none if it has a second name (`cp -al`). */
 function heldBytes(database: string): number {
   const stats = lstatSync(reservePath(database), { throwIfNoEntry: false })
@@ -78,9 +82,8 @@ export function roomBeforeReserve(database: string): number {
 export function securedBytes(database: string): number | undefined {
   const held = heldBytes(database)
   if (held === 0) return undefined
-  const { freeBytes, reserveBytes } = diskOf(database)
   const bytes = held * SECURED_PART
-  return freeBytes > SHORT_FACTOR * reserveBytes || bytes < SECURED_MIN_BYTES ? undefined : bytes
+  return !isShort(diskOf(database)) || bytes < SECURED_MIN_BYTES ? undefined : bytes
 }
 
 /** Releases the reserve of a database. @returns whether it had one. */
@@ -95,6 +98,7 @@ export class Reserve {
   readonly #database: () => string
   readonly #owner: () => Owner
   #isPossible = true
+  #isForAmple = false
 
   /** @param database returns its path, through the descriptor of its directory. @param owner the database's owner, who also owns the file. */
   constructor(database: () => string, owner: () => Owner) {
@@ -102,11 +106,18 @@ export class Reserve {
     this.#owner = owner
   }
 
+  /** From now on {@link Reserve.hold} fills it up on a disk with ample space too. */
+  holdOnAmpleDisk(): void {
+    this.#isForAmple = true
+  }
+
   /** Fills up the reserve. Never throws. */
   hold(): void {
     if (!this.#isPossible) return
     try {
-      const { freeBytes, reserveBytes } = diskOf(this.#database())
+      const disk = diskOf(this.#database())
+      if (!this.#isForAmple && !isShort(disk)) return
+      const { freeBytes, reserveBytes } = disk
       const held = heldBytes(this.#database())
       const wanted = Math.min(reserveBytes, held + freeBytes - SLACK_BYTES)
       if (wanted >= held + SLACK_BYTES || (wanted === reserveBytes && held < wanted)) this.#allocate(wanted)
@@ -160,8 +171,7 @@ export class Reserve {
   /** Whether the disk has little free space; true if that is unknown. */
   #isShort(): boolean {
     try {
-      const { freeBytes, reserveBytes } = diskOf(this.#database())
-      return freeBytes <= SHORT_FACTOR * reserveBytes
+      return isShort(diskOf(this.#database()))
     } catch {
       return true
     }

@@ -233,7 +233,7 @@ test.runIf(process.getuid?.() === 0)(
       await sh(`rm ${disk}/taken ${disk}/rest`)
       expect((await runZblkfs('mount', db, dir)).stderr).toBe('')
       expect(await sh(`ls ${dir}; sha256sum < ${dir}/accepted`)).toBe(`accepted\n${before}`)
-      expect((await stat(reserve)).size).toBe(64 << 20)
+      await expect.poll(async () => (await stat(reserve)).size, { timeout: 10_000 }).toBe(64 << 20)
       expect(await runZblkfs('umount', dir)).toMatchObject({ exitCode: 0, stderr: '' })
       await expect(stat(reserve)).rejects.toThrow(/ENOENT/)
     }

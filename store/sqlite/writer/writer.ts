@@ -24,6 +24,8 @@ const name = new DatabaseName(directory, firstName)
 /** SQLite's page cache, for the index pages that a commit changes. */
 const CACHE_KIB = 4096
 const BUSY_TIMEOUT_MS = 1000
+/** A process that has the database open for longer than this keeps it open, and holds the reserve. */
+const RESERVE_AFTER_MS = 1000
 
 type Port = NonNullable<typeof parentPort>
 
@@ -37,6 +39,7 @@ interface Opened extends Writers {
   readonly files: LogFiles
   readonly guard: Guard
   readonly reserve: Reserve
+  readonly reserveTimer: NodeJS.Timeout
 }
 
 function main(port: Port): void {
@@ -81,8 +84,15 @@ async function open(): Promise<Opened> {
     () => fstatSync(fd),
   )
   reserve.hold()
-  return { db, checkpoints, files, guard, reserve, ...writers }
+  return { db, checkpoints, files, guard, reserve, reserveTimer: holdLater(reserve), ...writers }
 }
+
+const holdLater = (reserve: Reserve): NodeJS.Timeout =>
+  setTimeout(() => {
+    reserve.holdOnAmpleDisk()
+    // Otherwise the database was renamed or removed: the next change notices that.
+    if (name.leadsTo(fd)) reserve.hold()
+  }, RESERVE_AFTER_MS)
 
 const answerOf = ({ committer, checkpoints }: Opened, result: Done): WriterReply => ({
   kind: 'done',
@@ -173,6 +183,7 @@ async function serve(
       guard.close()
       opened.files.close()
       close(opened.db, checkpoints)
+      clearTimeout(opened.reserveTimer)
       // Last, as it may remove the directory, which the others check.
       reserve.close()
       done()
