@@ -2,12 +2,13 @@
  * Keeps the keys of a process out of core dumps: the kernel writes none of a process that is not dumpable, and lets no other process of its
  * user read its memory.
  */
+import { StoreError } from './errors.ts'
 import { koffi } from './koffi.ts'
 
 const PR_SET_DUMPABLE = 4
 let isForbidden = false
 
-/** Called before a process has a key. */
+/** Called before a process has a key. @throws StoreError */
 export function forbidDumps(): void {
   if (isForbidden) return
   const prctl = koffi
@@ -17,6 +18,6 @@ export function forbidDumps(): void {
     ...values: readonly number[]
   ) => number
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) !== 0)
-    throw new Error('the kernel does not keep this process out of core dumps')
+    throw new StoreError('the kernel does not keep this process out of core dumps')
   isForbidden = true
 }

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import Database from 'better-sqlite3'
 import { KEY_BYTES, openInto, SEAL_BYTES, sealInto } from './encryption/aead.ts'
 import { openAead } from './encryption/open-aead.ts'
+import { StoreError } from './errors.ts'
 import { bytesOf, textOf } from './os-text.ts'
 
 /** @param schema `CREATE TABLE` statements. The file is removed when it is closed or the process ends. */
@@ -28,10 +29,10 @@ export class ScratchSeal {
     return sealed
   }
 
-  /** @throws Error if the bytes are not as they were sealed: the disk has changed them. */
+  /** @throws StoreError if the bytes are not as they were sealed: the disk has changed them. */
   open(sealed: Buffer): Buffer {
     const plain = Buffer.allocUnsafe(Math.max(0, sealed.length - SEAL_BYTES))
-    if (!openInto(this.#aead, this.#aad, sealed, plain)) throw new Error('a temporary file was changed')
+    if (!openInto(this.#aead, this.#aad, sealed, plain)) throw new StoreError('a temporary file was changed on its disk')
     return plain
   }
 
