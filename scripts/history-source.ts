@@ -77,7 +77,7 @@ export async function findPlace(place: string, access: Access = 'read'): Promise
   return { database: status.database, mount, inner }
 }
 
-/** A path whose first part is a moment, apart from that. Tags are no reserved names: a file of that name comes first. */
+/** A path whose first part is a moment, apart from that. Names of tags are not reserved: a file of that name comes first. */
 async function inMoment(database: string, path: string): Promise<Pick<HistorySource, 'path' | 'moment'>> {
   const [first = '', ...rest] = path.split('/')
   const when = first.startsWith(MOMENT_PREFIX) ? first.slice(MOMENT_PREFIX.length) : undefined
@@ -160,7 +160,7 @@ async function isDatabase(path: string): Promise<boolean> {
     const found = await stat(path).catch(() => undefined)
     return found?.isFile() === true && (await recognise(path)) !== 'none'
   } catch (error) {
-    // A database that may not be read is one all the same.
+    // A database that the user may not read is still a database.
     if (!(error instanceof CannotOpenError) || systemCode(error.cause) === 'EACCES') throw error
     return false
   }

@@ -289,7 +289,7 @@ const PASSED_ON = new Set(
   'remount user_id group_id default_permissions rootmode fd max_read blksize subtype'.split(' '),
 )
 
-/** Whether the values of `-o` ask for a change of a mount that there is. */
+/** Whether the values of `-o` change an existing mount. */
 export const isRemount = (lists: readonly string[]): boolean =>
   lists.some(list => list.split(',').includes('remount'))
 

@@ -68,7 +68,7 @@ export async function runHere(settings: MountSettings, level: LogLevel): Promise
   endProcess(0, log)
 }
 
-/** From here on `handle` gets the signals that ask for an end, those that came before included. */
+/** From here on `handle` gets the signals that end the process, including those received before. */
 type OnSignal = (handle: (signal: NodeJS.Signals) => void) => void
 
 /** Mounts. A signal meanwhile waits: the process must not end and leave a dead mount behind. */

@@ -68,7 +68,7 @@ export function branchAt(database: string, names: string): BranchPlace {
   return place
 }
 
-/** What a path is a branch of; undefined if it is not the path of a branch. */
+/** The parent and name of the branch at a path; undefined if the path is not that of a branch. */
 export function branchPlace(path: string): BranchPlace | undefined {
   const directory = dirname(path)
   if (isDatabaseUrl(path) || !directory.endsWith(DIRECTORY_SUFFIX) || !path.endsWith(FILE_SUFFIX))

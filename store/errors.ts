@@ -134,7 +134,7 @@ const foreignDetail = (foreign: string | undefined): ErrorDetails =>
 export class TooLargeError extends StoreError {
   override readonly name = 'TooLargeError'
   constructor(maxBytes: number) {
-    super(`the records asked for have more than ${maxBytes} bytes together`)
+    super(`the requested records have more than ${maxBytes} bytes together`)
   }
 }
 

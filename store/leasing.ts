@@ -4,7 +4,7 @@ import type { Tid } from './ids.ts'
 
 /**
  * Writing beside other processes, in turns. At any time at most one store, the **holder**, has the right to commit; it keeps it until
- * another store asks for it, so that a store alone pays nothing. A store is opened as the holder.
+ * another store requests it, so that a store alone pays nothing. A store is opened as the holder.
  *
  * - The order of holders is that of the requests. A holder that is recalled is expected to commit what it has, and to release soon.
  * - A commit or an allocation of oids by a store that is not the holder is an error of its caller; the commit fails.
@@ -26,7 +26,7 @@ export interface Leasing {
   release(): Promise<void>
 
   /**
-   * Recalls the right from another holder, without asking for it: resolves when everything that others had finished before the call is in
+   * Recalls the right from another holder, without becoming the holder: resolves when everything that others had finished before the call is in
    * a transaction that can be read, with the last transaction. `isHeld`: this store has become the holder, because it is alone.
    */
   settle(): Promise<{ readonly tid: Tid; readonly isHeld: boolean }>
@@ -36,7 +36,7 @@ export interface Leasing {
 
   /**
    * Whether no other process can have become the holder since this store did, because the database has just answered. If not, what is in
-   * memory is perhaps out of date.
+   * memory may be out of date.
    */
   isConfirmed(): boolean
 
@@ -51,7 +51,7 @@ export interface Leasing {
 }
 
 export interface LeaseWatcher {
-  /** Another process asks for the right that this store has. May be called more than once. */
+  /** Another process requests the right that this store has. May be called more than once. */
   readonly onRecall: () => void
   /** This store was fenced. */
   readonly onFenced?: (error: WriterGoneError) => void

@@ -102,7 +102,7 @@ export class InodeTable {
 
   /**
    * The link count of inodes: their names, and for a directory its own '.' and the '..' of its subdirectories.
-   * @param all whether to tell those as well whose own count was the same when they were met.
+   * @param all whether to include inodes whose own count was correct when they were met.
    */
   *links(all: boolean): Generator<{ readonly oid: Oid; readonly links: number }> {
     const next = this.#db.prepare<[number], { id: number; oid: Oid; links: number }>(

@@ -1,8 +1,8 @@
 /**
  * Reads the history of a database for a copy: every transaction with its tid, and what records share stays shared. Bytes are read when
- * the consumer asks for them; without that, a history is measured.
+ * the consumer requests them; without that, a history is measured.
  *
- * The database may be written and packed meanwhile. A pack records which moments it keeps before it drops anything, so a consumer that asks for
+ * The database may be written and packed meanwhile. A pack records which moments it keeps before it drops anything, so a consumer that requests
  * the kept moments at the end of a transaction knows what the records of that transaction are good for.
  */
 import type { Copying, StoredRecord } from '../../store/copying.ts'

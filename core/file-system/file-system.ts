@@ -552,7 +552,7 @@ export class FileSystem implements Operations {
       : views.openTids
   }
 
-  /** Invalidates moments before `before` that have been idle for `idleMs`: perhaps only the kernel's cache refers to them. */
+  /** Invalidates moments before `before` that have been idle for `idleMs`: the kernel's cache may be all that refers to them. */
   forgetIdleMoments(before: Tid, idleMs: number): void {
     for (const text of this.#context.views.idleNames(before, idleMs))
       this.#context.caches.invalidateMoment(text)

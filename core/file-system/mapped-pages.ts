@@ -4,7 +4,7 @@
  * that is open for reading and writing can have such pages; a mapping keeps the file open.
  *
  * While there is such a file, the kernel is asked to write its dirty pages back (`writeBackPages`: syncfs(2) by another
- * process) before each commit that a timer or a caller asks for, before a seek to data or a copy in a file that may be mapped, before stat(2) of one with holes, and
+ * process) before each commit that a timer or a caller requests, before a seek to data or a copy in a file that may be mapped, before stat(2) of one with holes, and
  * once per commit interval, so that changes made only through mappings are stored as well.
  */
 import type { Node } from './inodes/tree.ts'
@@ -25,7 +25,7 @@ export class MappedPages {
   #handles = 0
   /** The running round; resolves to when it began. */
   #running: Promise<number> | undefined
-  /** The round after it, if it was asked for. */
+  /** The round after it, if it was requested. */
   #next: Promise<number> | undefined
   /** For whom pages were collected last, by a round that began at that time. */
   #collected: { readonly user: Handle | 'stat'; readonly atMs: number } | undefined

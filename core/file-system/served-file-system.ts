@@ -105,7 +105,7 @@ export interface ServedFileSystem extends Operations {
   settled?(): Promise<void>
   /** Stores everything although the files of the database were removed, so that their bytes can be saved. */
   storeUnnamed?(): Promise<void>
-  /** Drops what is not stored, and lets go of the database. */
+  /** Drops unstored changes and closes the database. */
   abandon?(): Promise<void>
   /** Stores everything and closes the database. May be repeated after a failure. */
   close(): Promise<void>

@@ -24,7 +24,7 @@ export class FileContent {
     return new FileContent(size, object === undefined ? inlineData : await BigFile.open(connection, object))
   }
 
-  /** Bytes `[lo, hi)`, as far as the file reaches, in consecutive pieces. Each is valid until the next is asked for. */
+  /** Bytes `[lo, hi)`, as far as the file reaches, in consecutive pieces. Each is valid until the next is requested. */
   async *pieces(lo = 0n, hi = this.size): AsyncGenerator<Uint8Array> {
     const end = hi < this.size ? hi : this.size
     for (let off = lo; off < end; off += PIECE_BYTES) {

@@ -21,7 +21,7 @@ import { type MomentView, partsOf } from './moment-view.ts'
 /** Entries read at once. */
 const BATCH = 128
 /**
- * Entries below the path up to which the number of all changes does not matter. It is low because a feed asks for each
+ * Entries below the path up to which the number of all changes does not matter. It is low because a feed requests each
  * transaction alone, which often changes one object.
  */
 const SMALL = 128

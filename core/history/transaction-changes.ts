@@ -212,7 +212,7 @@ const snapshot = ({ size, mode, nlink, name, parent }: Inode): Found => ({
   parent: parent?.oid,
 })
 
-/** Whether an inode has another name; one more or less beside it is no rename. */
+/** Whether an inode has another name. An additional or removed hard link is not a rename. */
 function isRenamed(was: Found, is: Found): boolean {
   if (!isDirectory(is) && was.nlink !== is.nlink) return false
   return was.name !== is.name || was.parent !== is.parent

@@ -9,7 +9,7 @@
  * 2. The moments that are kept are recorded. From here on no other one can be opened (`Store.isKept`).
  * 3. `settle` again: what was prepared meanwhile may share bytes of a moment that was closed meanwhile. What could not be
  *    stored, as the disk is full, stays prepared, and the moments whose bytes it shares are kept.
- * 4. The moments in use are asked for again: one that was being opened during step 2 is kept as well.
+ * 4. The moments in use are read again: one that was being opened during step 2 is kept as well.
  *
  * Only then is anything dropped. Later commits refer only to bytes and objects of the present or of kept moments.
  */

@@ -114,7 +114,7 @@ class Replication {
     try {
       await syncTarget(source)
     } catch (error) {
-      // What is stored can be sent all the same.
+      // What is stored can still be sent.
       if (!(error instanceof CodedError)) throw error
       this.#warn(error.message)
     }

@@ -22,7 +22,7 @@ export function txnCommand(): Command {
     .option('-m, --message <text>', 'describe the transaction')
     .option(
       '--retry <n>',
-      'run the command up to N more times if other mounts wanted to write meanwhile',
+      'run the command up to N more times if another mount requested the lease meanwhile',
       '0',
     )
     .addHelpText(

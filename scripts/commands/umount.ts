@@ -19,8 +19,8 @@ import { say } from '../say.ts'
 import { shellWord } from '../shell-word.ts'
 
 const UNMOUNT_TIMEOUT_MS = 600_000
-/** With -l or -f a daemon that is stopped is not waited for. */
-const IMPATIENT_TIMEOUT_MS = 5000
+/** For -l and -f, which do not wait for a stopped daemon. */
+const SHORT_TIMEOUT_MS = 5000
 const EXIT_POLL_MS = 20
 const EXIT_TIMEOUT_MS = 10_000
 
@@ -86,8 +86,8 @@ const howTo = ({ lazy = false, force = false }: Options): Unmounting =>
 async function askDaemon(mount: MountedDirectory, options: Options): Promise<string> {
   const { lazy = false, force = false, discard = false } = options
   const paths = await controlPaths(mount.device, ownerOf(mount))
-  const timeoutMs = lazy || force ? IMPATIENT_TIMEOUT_MS : UNMOUNT_TIMEOUT_MS
-  const { directory, pid } = await callDaemon(paths, 'status', {}, IMPATIENT_TIMEOUT_MS)
+  const timeoutMs = lazy || force ? SHORT_TIMEOUT_MS : UNMOUNT_TIMEOUT_MS
+  const { directory, pid } = await callDaemon(paths, 'status', {}, SHORT_TIMEOUT_MS)
   const isLeftCopy = directory !== mount.mountPoint
   const { tid, lost } = await storeAll().catch(async (error: unknown) => {
     throw await whyNotStored(error, mount, paths)
@@ -103,7 +103,7 @@ async function askDaemon(mount: MountedDirectory, options: Options): Promise<str
     ? `${stored}; process ${pid} serves the processes that still use it, and ends with the last of them`
     : `${stored}; process ${pid} is still running: it is ending, or another mount namespace has a copy of the mount`
 
-  /** The daemon unmounts its own mount alone: of a bind mount that is left of it, it only stores the changes. */
+  /** The daemon unmounts only its own mount. If a bind mount is all that is left of that, it stores the changes. */
   async function storeAll(): Promise<{ readonly tid: string; readonly lost?: string }> {
     if (isLeftCopy && !discard) return await callDaemon(paths, 'sync', {}, timeoutMs)
     return await callDaemon(paths, 'unmount', { lazy, discard }, timeoutMs)
@@ -118,7 +118,7 @@ async function whyNotStored(
 ): Promise<unknown> {
   if (!(failure instanceof CodedError) || failure instanceof NoAnswerError || failure.code === 'mount-in-use')
     return failure
-  const status = await callDaemon(paths, 'status', {}, IMPATIENT_TIMEOUT_MS).catch(() => undefined)
+  const status = await callDaemon(paths, 'status', {}, SHORT_TIMEOUT_MS).catch(() => undefined)
   const isRemoved = failure.code === 'database-gone'
   if (status === undefined || (status.failure === undefined && !isRemoved)) return failure
   const { pid, tid, database, unstoredBytes } = status

@@ -52,7 +52,7 @@ const PORT_MAX = 65_535
 const WEBDAV_PORT = 8080
 const PASSWORD_BYTES = 15
 
-/** The one protocol that the options ask for. @throws UsageError */
+/** The one protocol that the options select. @throws UsageError */
 export function protocolOf(options: ServeOptions): Protocol {
   const asked: Protocol[] = [
     ...(options.nbd.length > 0 ? (['nbd'] as const) : []),
@@ -122,7 +122,7 @@ function warningOf(place: ListenPlace): readonly string[] {
   ]
 }
 
-/** The password for WebDAV; undefined if none is asked for: a Unix socket is for its owner alone. @throws UsageError */
+/** The password for WebDAV; undefined if none is needed: a Unix socket is for its owner alone. @throws UsageError */
 function passwordOf(
   { passwordFile, password }: ServeOptions,
   place: ListenPlace,

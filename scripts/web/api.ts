@@ -1,5 +1,5 @@
 /**
- * What the page asks for. Every answer is bounded, whatever the database has: lists are cut, and say so.
+ * The requests of the page. Every answer is bounded, whatever the database contains: a list that is cut says so.
  *
  * Paths are JSON strings, because names that are not UTF-8 (core/os-text) cannot stand in a URL otherwise. Moments are tids; without one
  * the last transaction is meant.

@@ -20,14 +20,14 @@ import { BranchReader } from './branch-reader.ts'
 /** The note of a branch that has tombstones. */
 const TOMBSTONES = 'has tombstones'
 
-/** What a branch is a branch of, opened for reading. */
+/** The database or branch that a branch begins in, opened for reading. */
 export type BranchParent = ReadOnlyStore &
   Required<Pick<ReadOnlyStore, 'identities' | 'isKept' | 'keptUpTo'>> & {
     note(name: string): Promise<string | undefined>
   }
 
 export interface BranchParts {
-  /** The database that it is a branch of. Closed with the branch. */
+  /** Closed with the branch. */
   readonly parent: BranchParent
   readonly note: BranchNote
 }

@@ -27,7 +27,7 @@ const SALT_BYTES = 16
 const FILE_LABEL = 'zblkfs key file'
 /** 128 MiB of memory and a third of a second. */
 const LOG2N = 17
-/** What a note may ask for: a damaged or forged one must not use up the memory. */
+/** Maximum cost that a note may set: a damaged or forged one must not exhaust the memory. */
 const LOG2N_MAX = 20
 
 /** A slot as the note has it. */

@@ -70,7 +70,7 @@ export class DatabaseKeys {
     this.id = Buffer.from(master.id, 'hex')
   }
 
-  /** The sub-key of a label and salt. Valid until other sub-keys are asked for. */
+  /** The sub-key of a label and salt. Valid until other sub-keys are requested. */
   subKey(label: KeyLabel, salt: Buffer): Aead {
     if (this.#last?.label === label && this.#last.salt.equals(salt)) return this.#last.aead
     const name = `${label} ${salt.toString('latin1')}`

@@ -210,7 +210,7 @@ export class FrameDecoder {
 const sealedHeader = (stored: Buffer): Buffer =>
   stored.subarray(POSITION_OFFSET, POSITION_OFFSET + SEALED_HEADER_BYTES)
 
-/** What is authenticated of the header of frames of {@link FRAME_OF_PARTS_BYTES}, all the same but for their positions. */
+/** What is authenticated of the headers of frames of {@link FRAME_OF_PARTS_BYTES}, which differ in their positions only. */
 const PARTS_HEADER = Buffer.alloc(SEALED_HEADER_BYTES)
 PARTS_HEADER[METHOD_OFFSET - POSITION_OFFSET] = AS_IT_IS
 PARTS_HEADER[UNITS_OFFSET - POSITION_OFFSET] = FRAME_UNITS

@@ -69,7 +69,7 @@ export interface Grant {
 const CUT_OFF = 'it was cut off from its server for too long while others wrote'
 
 export class LeaseSession {
-  /** Called when another writer asks for the lease that this one holds. */
+  /** Called when another writer requests the lease that this one holds. */
   onRecall: () => void = () => undefined
   readonly #parts: LeaseParts
   #session: Promise<Session> | undefined

@@ -50,7 +50,7 @@ interface Plan {
   readonly pieces: readonly Piece[]
   /** The parts of reads that no extent has. */
   readonly inRows: readonly BulkRead[]
-  /** The parts whose extents are damaged, if the caller asks for them. */
+  /** The parts whose extents are damaged, if the caller requests them. */
   readonly unmapped: readonly BulkGap[]
 }
 

@@ -4,7 +4,7 @@
  * | in a segment | is                                                                  |
  * |--------------|---------------------------------------------------------------------|
  * | 4096 bytes   | the header: the database's id and the segment's index (segment-header.ts) |
- * | the rest     | frames (frame.ts), the last one of them perhaps not whole           |
+ * | the rest     | frames (frame.ts), the last one may be incomplete                 |
  *
  * Positions are never reused, so each unit is written once. A transaction's bytes are whole units, so a unit belongs to
  * one transaction. A page of checksums may be shared: the later transaction writes its own entries after the earlier

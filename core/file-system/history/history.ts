@@ -125,7 +125,7 @@ export class History implements HistoryOperations {
     try {
       return await undoing
     } catch (error) {
-      // The kernel may have asked for what is rolled back.
+      // The kernel may have read what is rolled back.
       this.#caches.invalidateTree(live)
       throw error
     } finally {

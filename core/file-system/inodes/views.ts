@@ -77,8 +77,8 @@ export class Views {
   }
 
   /**
-   * The names of views before a moment that have been idle for `idleMs` and have no open file: perhaps only the kernel's
-   * cache refers to them, which could last for ever.
+   * The names of views before a moment that have been idle for `idleMs` and have no open file. The kernel's cache may be the
+   * only thing that refers to them, without a bound in time.
    */
   idleNames(before: Tid, idleMs: number): readonly string[] {
     const sinceMs = performance.now() - idleMs

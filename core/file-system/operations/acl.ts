@@ -54,7 +54,7 @@ export function checkAcl(value: Uint8Array): void {
 const chmodAcl = (value: Uint8Array, mode: number): Uint8Array =>
   encode(withMode(decode(value), () => mode & ACCESS_BITS))
 
-/** What a new file gets from the default ACL of its directory: of the mode that was asked for, no more than the ACL allows. */
+/** What a new file gets from the default ACL of its directory: of the requested mode, no more than the ACL allows. */
 export function inheritAcl(defaultAcl: Uint8Array, mode: number): AclAndMode {
   const entries = withMode(decode(defaultAcl), allowed => allowed & mode)
   return {

@@ -1,6 +1,6 @@
 /**
  * A mount that writes beside other mounts of the same database, in turns. Before an operation changes anything it takes the **lease** of
- * the database (Leasing in store/capabilities.ts), which the mount keeps until another one asks for it:
+ * the database (Leasing in store/capabilities.ts), which the mount keeps until another one requests it:
  *
  *                     an operation is to change something
  *        following ─────────────────────────────────────────▶ holding
@@ -65,11 +65,11 @@ export class Sharing {
   #nextSettling: Promise<void> | undefined
   readonly #transaction = new SharedTransaction()
   readonly dropped: DroppedChanges
-  /** Work that keeps the lease until it has ended, or is aborted because another mount asks for it. */
+  /** Work that keeps the lease until it has ended, or is aborted because another mount requests it. */
   readonly #kept = new Set<{ readonly abort: AbortController; readonly ended: Promise<unknown> }>()
   #lost: WriterGoneError | undefined
   #moves = 0
-  /** The inodes that moves have changed, and whose copies the kernel has perhaps not dropped yet, with the last of these moves. */
+  /** The inodes that moves have changed, of which the kernel may still have copies, with the last of these moves. */
   readonly #stale = new Map<Node, number>()
   #stop: (() => void) | undefined
 
@@ -194,7 +194,7 @@ export class Sharing {
     }
   }
 
-  /** Runs long work with the lease, and aborts it when another mount asks for that. */
+  /** Runs long work with the lease, and aborts it when another mount requests it. */
   async keep<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const abort = new AbortController()
     let result: Promise<T> | undefined

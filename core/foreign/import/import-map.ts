@@ -4,7 +4,7 @@
  *
  * Its changes between two commits of the database, a **step**, are atomic with the commit: `prepareStep` writes the step
  * to disk with the tid that the commit will have, and triggers record how to undo it. The next process that opens the map
- * asks the database whether that commit took place.
+ * looks up in the database whether that commit took place.
  */
 import Database from 'better-sqlite3'
 import { pathOf, textOf } from '../../../store/os-text.ts'

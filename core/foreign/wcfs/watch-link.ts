@@ -10,7 +10,7 @@
  *     C: 3 watch 0000000000000010 -                    stop
  *     C: 5 bye
  *
- * A client that does not answer a pin in time is killed: it would read bytes of another transaction than it asked for. Source: the
+ * A client that does not answer a pin in time is killed: it would read bytes of another transaction than it requested. Source: the
  * description of the isolation protocol in wendelin.core.
  */
 import type { Logger } from 'pino'

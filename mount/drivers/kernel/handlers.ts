@@ -310,7 +310,7 @@ async function rename(
   replies.empty(request)
 }
 
-/** Replies to getxattr and listxattr. With size 0 the kernel asks for the length only. */
+/** Replies to getxattr and listxattr. With size 0 the kernel requests only the length. */
 function sendValue(request: RequestHeader, replies: Replies, value: Uint8Array, size: number): void {
   if (size === 0) replies.count(request, value.length)
   else if (value.length > size) throw new ErrnoError('ERANGE')

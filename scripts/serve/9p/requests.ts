@@ -24,7 +24,7 @@ const NO_ID = 0xffff_ffff
 const WALK_MAX = 16
 /** Maximum size of a message. */
 export const MESSAGE_MAX_BYTES = (1 << 20) + 24
-/** A smaller maximum that a client asks for is refused: most answers would not fit. */
+/** A smaller maximum is refused: most answers would not fit. */
 const MESSAGE_MIN_BYTES = 4096
 /** Fields of the answer to a read before its data, and of a directory's entry before its name. */
 const READ_HEADER_BYTES = HEADER_BYTES + 4

@@ -143,7 +143,7 @@ async function answer(
       await flushed
       return { type: type + 1, answer: new Answer() }
     }
-    // Error 0: this server asks for no authentication, as libnpclient (diod) has it; other clients take any error for that.
+    // Error 0: this server requires no authentication, in the form that libnpclient (diod) expects; other clients take any error for that.
     if (type === Type.AUTH) return fail(0)
     const handler = ALL[type]
     if (handler === undefined) return fail(EOPNOTSUPP)

@@ -29,7 +29,7 @@ export class NbdExport {
       (readOnly ? READ_ONLY : SEND_FLUSH | SEND_FUA | SEND_TRIM | SEND_WRITE_ZEROES)
   }
 
-  /** @param name as clients ask for it. */
+  /** @param name as clients request it. */
   static async of(name: string, file: File, readOnly: boolean): Promise<NbdExport> {
     const { sizeExact } = await file.stat()
     return new NbdExport(name, file, sizeExact, readOnly)

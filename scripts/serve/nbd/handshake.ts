@@ -23,7 +23,7 @@ const ALLOCATION_ID = 1
 export interface Agreement {
   readonly exported: NbdExport
   readonly isStructured: boolean
-  /** The number of the context `base:allocation`, if the client asked for it. */
+  /** The number of the context `base:allocation`, if the client requested it. */
   readonly allocationId: number | undefined
 }
 
@@ -32,7 +32,7 @@ export type FindExport = (name: string) => NbdExport | undefined
 
 interface State {
   isStructured: boolean
-  /** The export whose allocation the client wants to know. */
+  /** The export of which the client has requested the allocation. */
   allocationOf: string | undefined
   readonly hasZeroes: boolean
 }

@@ -104,7 +104,7 @@ async function get({ files, request, response, segments }: Call): Promise<void> 
   await pipeline(files.createReadStream(path, { start, end }), response)
 }
 
-/** The range that was asked for, both ends inclusive; 'none' if it is outside of the file. */
+/** The requested range, both ends inclusive; 'none' if it is outside of the file. */
 function rangeOf(
   { headers }: IncomingMessage,
   { size }: Stats,

@@ -39,7 +39,7 @@ export const lockXml = ({ token, href, owner, timeoutSeconds }: Lock): string =>
   `<D:locktoken><D:href>${token}</D:href></D:locktoken>` +
   `<D:lockroot><D:href>${escapeXml(href)}</D:href></D:lockroot></D:activelock>`
 
-/** The `response` of a resource: the properties asked for, all if none were. */
+/** The `response` of a resource: the requested properties, or all if none are requested. */
 export function responseXml(resource: Resource, asked: readonly PropertyName[]): string {
   const names = asked.length === 0 ? Object.keys(VALUES).map(name => ({ namespace: DAV, name })) : asked
   const found: string[] = []

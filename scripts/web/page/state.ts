@@ -26,7 +26,7 @@ export interface Question {
   readonly text: string
   /** What the button says. */
   readonly action: string
-  /** If set, a text is asked for. */
+  /** If set, the user enters a text. */
   readonly input?: { readonly label: string; readonly value: string }
   readonly run: (input: string) => Promise<string>
 }
@@ -68,7 +68,7 @@ export type Loaded<T> =
   | { readonly state: 'failed'; readonly reason: string; readonly value?: undefined }
   | { readonly state: 'loaded'; readonly value: T }
 
-/** Loads again whenever `keys` change; a load that is no longer wanted is aborted. */
+/** Loads again whenever `keys` change; an obsolete load is aborted. */
 export function useLoaded<T>(load: (signal: AbortSignal) => Promise<T>, keys: readonly unknown[]): Loaded<T> {
   const [loaded, setLoaded] = useState<Loaded<T>>({ state: 'loading' })
   useEffect(() => {
