@@ -183,7 +183,7 @@ function describeSummary(
     : `${inodes} files and directories`
   const what = `${checked}, ${data ? 'every byte' : 'without the bytes of files (--data)'}, ${(durationMs / 1000).toFixed(1)} s`
   const garbage =
-    unreachable === 0 ? '' : `; ${unreachable} objects are in no use any more ('zblkfs pack' frees them)`
+    unreachable === 0 ? '' : `; ${unreachable} objects are no longer used ('zblkfs pack' frees them)`
   if (found === 0) return `${path} is clean: ${what}${garbage}`
   if (left === 0) return `${path} had ${found} damages, all repaired: ${what}${garbage}`
   const next = repair
