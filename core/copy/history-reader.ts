@@ -5,6 +5,7 @@
  * The database may be written and packed meanwhile. A pack records which moments it keeps before it drops anything, so a consumer that requests
  * the kept moments at the end of a transaction knows what the records of that transaction are good for.
  */
+import { NO_BYTES } from '../../store/bytes.ts'
 import type { Copying, StoredRecord } from '../../store/copying.ts'
 import type { RecordSlice } from '../../store/changes.ts'
 import { CorruptRecordError, ObjectNotFoundError, StoreError } from '../../store/errors.ts'
@@ -12,8 +13,6 @@ import { tid as toTid, type Tid } from '../../store/ids.ts'
 import type { Store, TransactionInfo } from '../../store/store.ts'
 import type { CopiedRecord, HistoryItem, NewBytes } from './history-items.ts'
 import { revisionsBetween, SourcePlaces } from './source-places.ts'
-
-const NO_BYTES = new Uint8Array()
 
 /** @throws StoreError if a store cannot be copied. */
 export function copyingOf({ name, capabilities }: Store): Copying {

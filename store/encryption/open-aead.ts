@@ -4,6 +4,7 @@
  * is used.
  */
 import { createCipheriv, createDecipheriv } from 'node:crypto'
+import { NO_BYTES } from '../bytes.ts'
 import { koffi } from '../koffi.ts'
 import { type Aead, KEY_BYTES, NONCE_BYTES, TAG_BYTES } from './aead.ts'
 
@@ -40,7 +41,6 @@ export const nodeAead: OpenAead = key => {
 type Pointer = unknown
 const GET_TAG = 0x10
 const SET_TAG = 0x11
-const EMPTY = new Uint8Array(0)
 
 /** The functions of OpenSSL's libcrypto. @throws if this process does not have them. */
 function bindLibrary() {
@@ -122,7 +122,7 @@ export function openAead(key: Uint8Array): Aead {
     try {
       const open = openLibrary()
       const aead = open(new Uint8Array(KEY_BYTES))
-      aead.encrypt(new Uint8Array(NONCE_BYTES), EMPTY, EMPTY, EMPTY, new Uint8Array(TAG_BYTES))
+      aead.encrypt(new Uint8Array(NONCE_BYTES), NO_BYTES, NO_BYTES, NO_BYTES, new Uint8Array(TAG_BYTES))
       aead.close()
       found = open
     } catch {

@@ -7,6 +7,7 @@
  * still have a record, and they have no texts.
  */
 import { absolutePath } from '../os-files.ts'
+import { NO_BYTES } from '../bytes.ts'
 import { textOf } from '../os-text.ts'
 import { setImmediate } from 'node:timers/promises'
 import Database from 'better-sqlite3'
@@ -184,7 +185,7 @@ class RelStorage implements ReadOnlyStore {
       tid: this.#tid(row.tid),
       user: text(row.username),
       description: text(row.description),
-      extension: row.extension instanceof Uint8Array ? row.extension : new Uint8Array(),
+      extension: row.extension instanceof Uint8Array ? row.extension : NO_BYTES,
       objects: Number(row.objects),
       bytes: Number(row.bytes),
     }

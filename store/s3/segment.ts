@@ -308,7 +308,7 @@ async function sealFrame(
 ): Promise<SealedFrame> {
   const units = stored.subarray(sums, sums + fill)
   const length = (fill / UNIT_BYTES) * SUM_BYTES
-  const compressed = compression.method === 'off' ? NO_BYTES : Buffer.allocUnsafeSlow(length + fill)
+  const compressed = compression.method === 'off' ? Buffer.alloc(0) : Buffer.allocUnsafeSlow(length + fill)
   const bytes = await compressElsewhere(units, compression, compressed.subarray(length))
   const isCompressed = bytes > 0
   // A frame may have fewer units than it has room for.
@@ -324,8 +324,6 @@ async function sealFrame(
   const method = isCompressed && compression.method === 'lz4' ? 'lz4' : 'zstd'
   return { pos, len: fill, method, elementBytes: isCompressed ? compression.elementBytes : 0, sealed }
 }
-
-const NO_BYTES = Buffer.alloc(0)
 
 /** The units of a sealed frame, in its own memory unless they are compressed; undefined if they cannot be expanded. */
 function unitsIn(

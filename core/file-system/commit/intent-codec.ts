@@ -26,6 +26,7 @@
  * | 9    | allocate    | inode, offset, length, bits: keep size, punch, zero                  | none            |
  * | 10   | copy        | inode, offset, target's inode, offset, length                        | none            |
  */
+import { NO_BYTES } from '../../../store/bytes.ts'
 import { CannotOpenError } from '../../../store/errors.ts'
 import { ino as toIno, name as toName, type Ino, type Name } from '../operations.ts'
 import type { Intent, IntentChange, SetAttributes } from './intent.ts'
@@ -50,7 +51,6 @@ const KINDS = [
 
 /** In the order of their bits and numbers. */
 const ATTRIBUTES = ['mode', 'uid', 'gid', 'size', 'atimeNs', 'mtimeNs', 'ctimeNs'] as const
-const NO_BYTES = new Uint8Array(0)
 
 type Numbers = readonly (number | bigint)[]
 
