@@ -11,14 +11,16 @@ import { formatBytes } from './units.ts'
 /** Files shown per transaction. */
 export const FILES_SHOWN = 20
 const NAMED_ON_LINE = 3
+const UNREADABLE = 'its changes cannot be read'
 
 const MARKS = { added: 'A', removed: 'D', renamed: 'R', changed: 'M' } as const
 const COLOURS = { added: 'green', removed: 'red', renamed: 'cyan', changed: 'yellow' } as const
 
 /** A transaction with its message and its files. */
 export function* transactionLines(transaction: Transaction, format: LineFormat): Generator<string> {
-  const { tid, time, message, hasMessage, changes, fileCount, bytes, writers } = transaction
-  const count = `${fileCount} ${fileCount === 1 ? 'file' : 'files'}, ${formatBytes(bytes)}`
+  const { tid, time, message, hasMessage, changes, fileCount, bytes, writers, damage } = transaction
+  const files = damage === undefined ? `${fileCount} ${fileCount === 1 ? 'file' : 'files'}` : UNREADABLE
+  const count = `${files}, ${formatBytes(bytes)}`
   const by = writers.length === 0 ? '' : `  ${writersText(writers, format)}`
   yield `${format.colour('magenta', tid)}  ${formatTime(time.getTime())}  ${count}${by}`
   if (message !== '' && hasMessage) yield `    ${format.text(message)}`
@@ -28,13 +30,14 @@ export function* transactionLines(transaction: Transaction, format: LineFormat):
 
 /** A transaction in one line: its message, else its first files. */
 export function transactionLine(
-  { tid, time, message, hasMessage, changes, fileCount }: Transaction,
+  { tid, time, message, hasMessage, changes, fileCount, damage }: Transaction,
   format: LineFormat,
 ): string {
   const shown = changes.slice(0, NAMED_ON_LINE)
   const names = shown.map(change => `${marked(change, format)} ${format.name(pathOf(change))}`)
   const more = fileCount > shown.length ? [`and ${fileCount - shown.length} more`] : []
-  const about = hasMessage && message !== '' ? format.text(message) : [...names, ...more].join(', ')
+  const what = damage === undefined ? [...names, ...more].join(', ') : UNREADABLE
+  const about = hasMessage && message !== '' ? format.text(message) : what
   return `${format.colour('magenta', tid)}  ${formatTime(time.getTime())}  ${about}`
 }
 
@@ -98,7 +101,8 @@ function localUsers(): ReadonlyMap<number, string> {
 }
 
 export function transactionAsJson(transaction: Transaction): string {
-  const { tid, time, message, hasMessage, user, writers, changes, fileCount, objects, bytes } = transaction
+  const { tid, time, message, hasMessage, user, writers, changes, fileCount, objects, bytes, damage } =
+    transaction
   return JSON.stringify({
     tid,
     time: time.toISOString(),
@@ -118,5 +122,6 @@ export function transactionAsJson(transaction: Transaction): string {
     fileCount,
     objects,
     bytes,
+    ...(damage !== undefined && { damage: damage.message }),
   })
 }

@@ -130,6 +130,12 @@ export class CorruptRecordError extends StoreError {
 const foreignDetail = (foreign: string | undefined): ErrorDetails =>
   foreign === undefined ? {} : { foreign }
 
+/** A record that was referred to cannot be read. */
+export type DamageError = CorruptRecordError | ObjectNotFoundError
+
+export const isDamageError = (error: unknown): error is DamageError =>
+  error instanceof CorruptRecordError || error instanceof ObjectNotFoundError
+
 /** The records requested in one call are too long in total: the caller must request fewer at once. */
 export class TooLargeError extends StoreError {
   override readonly name = 'TooLargeError'

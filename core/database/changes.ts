@@ -31,6 +31,8 @@ export interface Transaction extends TransactionHead {
   readonly bytes: number
   /** The changes of text files line by line, as `git diff` prints them: lines without newlines. */
   readonly patch: () => AsyncGenerator<Buffer>
+  /** Why its changes cannot be read; there are none then. */
+  readonly damage?: Error
 }
 
 /** Bytes `[start, end)` of a file. */
@@ -69,7 +71,7 @@ export const asHead = ({ tid, description, user }: TransactionInfo, timeline: Ti
 })
 
 export const asTransaction = (
-  { info, changes, fileCount, origin: { writers, hasMessage } }: LoggedTransaction,
+  { info, changes, fileCount, origin: { writers, hasMessage }, damage }: LoggedTransaction,
   timeline: Timeline,
   patch: Transaction['patch'],
 ): Transaction => ({
@@ -81,6 +83,7 @@ export const asTransaction = (
   objects: info.objects,
   bytes: info.bytes,
   patch,
+  ...(damage !== undefined && { damage }),
 })
 
 export const asChange = (difference: Difference): Change => ({

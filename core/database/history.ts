@@ -41,6 +41,8 @@ export interface LogOptions {
   readonly contains?: Uint8Array | string
   /** Maximum number of changes listed per transaction, up to a thousand. */
   readonly names?: number
+  /** Whether transactions whose changes cannot be read are listed as well, with {@link Transaction.damage}, whatever the filters. */
+  readonly listsDamaged?: boolean
   /** Ends the search with its reason. */
   readonly signal?: AbortSignal
 }
@@ -91,6 +93,7 @@ export class DatabaseHistory {
       contains,
       names,
       removed,
+      listsDamaged,
       signal,
     } = options
     const store = this.#store
@@ -106,6 +109,7 @@ export class DatabaseHistory {
       ...(grep !== undefined && { isDescribed: described(grep) }),
       ...(contains !== undefined && contains.length > 0 && { contains: Buffer.from(contains) }),
       ...(names !== undefined && { names }),
+      ...(listsDamaged !== undefined && { listsDamaged }),
       ...(signal !== undefined && { signal }),
     })
     const timeline = await timelineOf(store)

@@ -8,8 +8,9 @@
  * A path that no longer exists is found by the transaction that removed or renamed it, which the summaries of the transactions tell.
  */
 import { tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
+import { isDamageError } from '../../store/errors.ts'
 import type { Store, TransactionInfo } from '../../store/store.ts'
-import { summaryIn } from '../objects/transaction-summary.ts'
+import { originIn, summaryIn } from '../objects/transaction-summary.ts'
 import { isDirectory, isRegular } from '../tree/inode.ts'
 import { changesCount } from './byte-search.ts'
 import {
@@ -41,11 +42,13 @@ export interface LogOptions {
   readonly contains?: Uint8Array
   /** Maximum number of files named per transaction, up to {@link FILES_MAX}. */
   readonly names?: number
+  /** Whether a transaction whose changes cannot be read is listed, with {@link LoggedTransaction.damage}, whatever the filters. */
+  readonly listsDamaged?: boolean
   /** Ends the search with its reason. */
   readonly signal?: AbortSignal
 }
 
-/** @throws CorruptRecordError, StoreError */
+/** @throws DamageError without {@link LogOptions.listsDamaged}; StoreError */
 export async function* log(store: Store, options: LogOptions = {}): AsyncGenerator<LoggedTransaction> {
   const { limit = Infinity, of, names = FILES_MAX, removed = false, isDescribed, contains, signal } = options
   const isBelow = of !== undefined && (await isDirectoryNow(store, of, options.upTo))
@@ -66,12 +69,27 @@ export async function* log(store: Store, options: LogOptions = {}): AsyncGenerat
       continue
     }
     const changes: TransactionChanges = new TransactionChanges(store, info, { ...filter, only }, next)
-    next = isConsecutive ? changes : undefined
-    const found = await changes.make()
-    const logged = found && contains ? await withBytes(store, changes, found, contains) : found
+    const logged = await unlessDamaged(info, options, async () => {
+      const found = await changes.make()
+      return found && contains ? await withBytes(store, changes, found, contains) : found
+    })
+    next = isConsecutive && logged?.damage === undefined ? changes : undefined
     if (logged === undefined) continue
     yield logged
     if (++count >= limit) return
+  }
+}
+
+async function unlessDamaged(
+  info: TransactionInfo,
+  { listsDamaged = false }: LogOptions,
+  make: () => Promise<LoggedTransaction | undefined>,
+): Promise<LoggedTransaction | undefined> {
+  try {
+    return await make()
+  } catch (damage) {
+    if (!listsDamaged || !isDamageError(damage)) throw damage
+    return { info, changes: [], fileCount: 0, origin: originIn(info.extension), damage }
   }
 }
 

@@ -3,14 +3,15 @@
  *
  * Paths are relative to the root, without a leading slash, one character per byte; the root's is ''.
  */
+import { ifReadable } from '../big-file/if-readable.ts'
 import { growingCache } from '../growing-cache.ts'
 import { Connection } from '../objects/connection.ts'
-import { Directory } from '../tree/directory.ts'
+import { Directory, type NamedInode } from '../tree/directory.ts'
 import { isDirectory, Inode } from '../tree/inode.ts'
 import { PathResolver, type Place, type ShownPath, ROOT_PATH } from '../tree/shown-path.ts'
 import { Superblock } from '../tree/superblock.ts'
 import { Turns } from '../turns.ts'
-import { ObjectNotFoundError } from '../../store/errors.ts'
+import { type DamageError, isDamageError, ObjectNotFoundError } from '../../store/errors.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import { PagedBitmap } from '../../store/paged-bitmap.ts'
 import { openScratch, ScratchNames } from '../../store/scratch.ts'
@@ -28,6 +29,9 @@ interface Unrecorded {
   readonly db: ReturnType<typeof openScratch>
   readonly names: ScratchNames
 }
+
+/** Receives what a walk cannot read: an entry, or the rest of a directory's entries. */
+export type OnDamage = (path: ShownPath, error: DamageError) => void
 
 /** An entry of a directory. */
 export interface WalkedEntry {
@@ -181,13 +185,15 @@ export class MomentView {
   /**
    * Every entry below a directory (the root, if absent), a directory before its content. A directory that is in two places,
    * or in itself, is damage: it is entered only once, so that the walk ends.
+   * @param onDamage if given, the walk continues after damage.
+   * @throws DamageError without `onDamage`.
    */
-  async *walk(from: Oid = this.rootOid, path = ROOT_PATH): AsyncGenerator<WalkedEntry> {
+  async *walk(from: Oid = this.rootOid, path = ROOT_PATH, onDamage?: OnDamage): AsyncGenerator<WalkedEntry> {
     const waiting = [{ oid: from, path }]
     const entered = new PagedBitmap()
     entered.add(from)
     try {
-      yield* this.#walkFrom(waiting, entered)
+      yield* this.#walkFrom(waiting, entered, onDamage)
     } finally {
       entered.close()
     }
@@ -196,27 +202,52 @@ export class MomentView {
   async *#walkFrom(
     waiting: { readonly oid: Oid; readonly path: ShownPath }[],
     entered: PagedBitmap,
+    onDamage: OnDamage | undefined,
   ): AsyncGenerator<WalkedEntry> {
+    const attempt = async <T>(path: ShownPath, read: () => Promise<T>): Promise<T | undefined> => {
+      try {
+        return await read()
+      } catch (error) {
+        if (onDamage === undefined || !isDamageError(error)) throw error
+        onDamage(path, error)
+        return undefined
+      }
+    }
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
       const { oid, path } = next
       for (let after: string | undefined; ;) {
-        const directory = await this.inode(oid)
-        if (directory === undefined || !isDirectory(directory)) break
-        const entries = await Directory.of(this.connection, directory).after(after, BATCH)
-        if (entries.length === 0) break
-        await turns.pass()
-        await this.connection.loadMany(entries.map(({ oid }) => Inode.at(this.connection, oid).object))
+        const entries = await attempt(path, () => this.#entries(oid, after))
+        if (entries === undefined || entries.length === 0) break
         for (const { name, oid: child } of entries) {
           after = name
-          const inode = await this.inode(child)
-          if (inode === undefined) throw new ObjectNotFoundError(child, this.at)
           const childPath = path.child(name)
-          const isBranch = isDirectory(inode)
+          const found = await attempt(childPath, () => this.#existing(child))
+          if (found === undefined) continue
+          const { inode, isBranch } = found
           yield { directory: oid, name, path: childPath, inode }
           if (isBranch && entered.add(child)) waiting.push({ oid: child, path: childPath })
         }
       }
     }
+  }
+
+  /** The next entries of a directory, whose inodes are loaded together; none if it is not a directory. */
+  async #entries(oid: Oid, after: string | undefined): Promise<readonly NamedInode[]> {
+    const directory = await this.inode(oid)
+    if (directory === undefined || !isDirectory(directory)) return []
+    const entries = await Directory.of(this.connection, directory).after(after, BATCH)
+    await turns.pass()
+    const inodes = entries.map(entry => Inode.at(this.connection, entry.oid).object)
+    // What is damaged is reported when it is used.
+    await ifReadable(() => this.connection.loadMany(inodes))
+    return entries
+  }
+
+  /** @throws DamageError */
+  async #existing(oid: Oid): Promise<{ readonly inode: Inode; readonly isBranch: boolean }> {
+    const inode = await this.inode(oid)
+    if (inode === undefined) throw new ObjectNotFoundError(oid, this.at)
+    return { inode, isBranch: isDirectory(inode) }
   }
 }
 

@@ -4,7 +4,7 @@
  * Which inodes it changed is read from its summary (core/objects/transaction-summary.ts), so the work is proportional to the files
  * that are named. The transaction's revisions are read only if its summary is missing or incomplete.
  */
-import { CannotOpenError } from '../../store/errors.ts'
+import { CannotOpenError, type DamageError } from '../../store/errors.ts'
 import { tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import type { Store, TransactionInfo } from '../../store/store.ts'
 import { originIn, summaryIn, type Origin, type TransactionSummary } from '../objects/transaction-summary.ts'
@@ -31,6 +31,8 @@ export interface LoggedTransaction {
   /** The number of all changed files, including those that are not named. */
   readonly fileCount: number
   readonly origin: Origin
+  /** Why its changes cannot be read; there are none then. */
+  readonly damage?: DamageError
 }
 
 /** Which changes are of interest. */

@@ -6,12 +6,14 @@ import { fileSizes } from '../../core/pack/file-sizes.ts'
 import { legibleUsage, measuredUsage, summedUsage, type Usage } from '../../core/pack/usage.ts'
 import { momentNamed, retentionOf, superblockAt } from '../../core/pack/moments.ts'
 import { packPlan, planOfRetention } from '../../core/pack/plan.ts'
+import type { DamageError } from '../../store/errors.ts'
 import { formatTid, TID_NONE } from '../../store/ids.ts'
 import { openStore } from '../../store/open-store.ts'
 import type { Measuring } from '../../store/capabilities.ts'
 import { formatRetention } from '../../store/retention.ts'
 import type { Store } from '../../store/store.ts'
-import { UsageError } from '../failure.ts'
+import { explain } from '../advice.ts'
+import { EXIT_FAILURE, UsageError } from '../failure.ts'
 import { describeForeignUsage, foreignUsage } from '../foreign/usage.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { findTarget } from '../target.ts'
@@ -97,8 +99,14 @@ function assertLegible({ name }: Store, { files, exact, to }: Options): void {
   throw new UsageError(`${name} is encrypted, and no key was given: --files, --exact and --to need it`)
 }
 
+/** Says which file cannot be read; the others are listed, and the exit code is that of a failure. */
+function reportDamage(path: string, error: DamageError): void {
+  warn(`${printable(decodedPath(path))} cannot be read: ${explain(error)}`)
+  process.exitCode = EXIT_FAILURE
+}
+
 async function printFiles(store: Store, json: boolean): Promise<void> {
-  for await (const { path, sizeBytes, storedBytes } of fileSizes(store))
+  for await (const { path, sizeBytes, storedBytes } of fileSizes(store, reportDamage))
     printFile({ path, sizeBytes: Number(sizeBytes), storedBytes }, json)
 }
 
@@ -111,7 +119,7 @@ async function printHistories(store: Store, json: boolean): Promise<void> {
     )
     bar.stop()
     try {
-      for await (const { oid, path, sizeBytes, storedBytes } of fileSizes(store))
+      for await (const { oid, path, sizeBytes, storedBytes } of fileSizes(store, reportDamage))
         printFile(
           { path, sizeBytes: Number(sizeBytes), storedBytes, historyBytes: history.bytesOf(oid) },
           json,

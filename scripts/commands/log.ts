@@ -6,7 +6,9 @@ import { textOfStored } from '../../core/stored-names.ts'
 import { warn } from '../say.ts'
 import { isGlob } from '../../core/history/glob.ts'
 import type { Store } from '../../store/store.ts'
-import { CommandError, UsageError } from '../failure.ts'
+import { CodedError } from '../../store/errors.ts'
+import { explain } from '../advice.ts'
+import { CommandError, EXIT_FAILURE, UsageError } from '../failure.ts'
 import { listTransactions } from '../foreign/listing.ts'
 import {
   findSource,
@@ -92,6 +94,7 @@ async function list(history: DatabaseHistory, source: Place, options: Options): 
     ...rangeOf(source, options),
     ...filterOf(options),
     names: isWhole || patch ? ALL_FILES : FILES_SHOWN,
+    listsDamaged: true,
     ...(source.pattern === undefined ? { path: textOfStored(source.path) } : { pattern: source.pattern }),
   })
   const textOf = async function* (transaction: Transaction): AsyncGenerator<string> {
@@ -107,10 +110,23 @@ async function list(history: DatabaseHistory, source: Place, options: Options): 
     }
     if (!isFirst) yield ''
   }
+  const damages: Error[] = []
   await paged(async line => {
-    for await (const transaction of found)
+    for await (const transaction of found) {
+      if (transaction.damage !== undefined) damages.push(transaction.damage)
       for await (const text of textOf(transaction)) if (!(await line(text))) return
+    }
   }, format)
+  reportDamage(damages)
+}
+
+/** The other transactions have been listed; the exit code is that of a failure. */
+function reportDamage([first, ...others]: readonly Error[]): void {
+  if (first === undefined) return
+  const transactions = others.length === 0 ? 'a transaction' : `${others.length + 1} transactions`
+  const reason = first instanceof CodedError ? explain(first) : first.message
+  warn(`the changes of ${transactions} cannot be read: ${reason}`)
+  process.exitCode = EXIT_FAILURE
 }
 
 function rangeOf(

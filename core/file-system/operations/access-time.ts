@@ -4,7 +4,7 @@
  * A read counts if it is the first since a change, or for a day (relatime). Until a transaction stores it, the
  * time is in {@link AccessTimes} of the live tree (bounded: the oldest are forgotten) and shown from there.
  */
-import { CorruptRecordError, ObjectNotFoundError } from '../../../store/errors.ts'
+import { isDamageError } from '../../../store/errors.ts'
 import type { Context } from '../context.ts'
 import type { Node, Tree } from '../inodes/tree.ts'
 import { accessTimeOf } from './attributes.ts'
@@ -43,7 +43,7 @@ export async function storeAccessTimes(tree: Tree, limit: number): Promise<void>
       await inode.activate()
       if (accessTimes.get(oid) === timeNs && inode.nlink > 0) inode.setTime('atime', timeNs)
     } catch (error) {
-      if (!isUnreadable(error)) throw error
+      if (!isDamageError(error)) throw error
     }
     if (accessTimes.get(oid) === timeNs) accessTimes.forget(oid)
   }
@@ -53,8 +53,4 @@ function isDue(node: Node, nowNs: bigint): boolean {
   const atimeNs = accessTimeOf(node)
   const { inode } = node
   return atimeNs <= inode.time('mtime') || atimeNs <= inode.time('ctime') || nowNs - atimeNs >= DAY_NS
-}
-
-function isUnreadable(error: unknown): boolean {
-  return error instanceof ObjectNotFoundError || error instanceof CorruptRecordError
 }

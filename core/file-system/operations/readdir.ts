@@ -1,6 +1,6 @@
 /** opendir(3) and readdir(3). */
 import { constants } from 'node:fs'
-import { CorruptRecordError, ObjectNotFoundError } from '../../../store/errors.ts'
+import { isDamageError } from '../../../store/errors.ts'
 import type { Oid } from '../../../store/ids.ts'
 import { Directory, type NamedInode } from '../../tree/directory.ts'
 import type { Context } from '../context.ts'
@@ -192,6 +192,6 @@ const typeIfReadable = async (tree: Tree, oid: Oid): Promise<number> =>
   (await typesOf(tree, [{ name: '', oid }]).catch(unlessUnreadable))?.[0] ?? 0
 
 function unlessUnreadable(error: unknown): undefined {
-  if (error instanceof CorruptRecordError || error instanceof ObjectNotFoundError) return undefined
+  if (isDamageError(error)) return undefined
   throw error
 }
