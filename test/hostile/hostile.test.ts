@@ -7,6 +7,7 @@ import { differences } from '../../core/history/difference.ts'
 import { log } from '../../core/history/log.ts'
 import { MomentView, type WalkedEntry } from '../../core/history/moment-view.ts'
 import { fileSizes } from '../../core/pack/file-sizes.ts'
+import { StoreError } from '../../store/errors.ts'
 import type { Tid } from '../../store/ids.ts'
 import { openDatabase } from '../../store/open-store.ts'
 import { commandsOn, runCommands, STACK_TRACE } from './run-commands.ts'
@@ -36,6 +37,12 @@ async function check(path: string, repair: boolean): Promise<{ lines: string; le
     progress: () => {},
   })
   return { lines: lines.join('\n'), left: summary.left }
+}
+
+async function allOf<T>(items: AsyncIterable<T>): Promise<readonly T[]> {
+  const all: T[] = []
+  for await (const item of items) all.push(item)
+  return all
 }
 
 describe.each(HOSTILE_CASES)('$name', hostile => {
@@ -83,6 +90,27 @@ test('a filesystem whose root is not a directory is not mounted', async () => {
   await makeHostileDatabase(path, hostile as HostileCase)
   const store = await openDatabase(path)
   await expect(FileSystem.open(store)).rejects.toThrow('is not a directory')
+  await store.close()
+})
+
+test.each([
+  'entries that lead to no inode',
+  'an inode that was left out of a commit',
+  'a directory whose tree of entries has 2^30 ways to its end',
+])('%s: the other files and all transactions are listed', async name => {
+  const path = temporaryDatabase()
+  await makeHostileDatabase(path, HOSTILE_CASES.find(each => each.name === name) as HostileCase)
+  const store = await openDatabase(path, { readOnly: true })
+  await expect(allOf(fileSizes(store))).rejects.toThrow(StoreError)
+  const damaged: string[] = []
+  const files = await allOf(fileSizes(store, damagedPath => damaged.push(damagedPath)))
+  expect(damaged.length).toBeGreaterThan(0)
+  if (!damaged.includes('/a')) expect(files.map(file => file.path)).toContain('/a/logged')
+  const logged = await allOf(log(store, { listsDamaged: true }))
+  expect(logged.map(({ info }) => info.tid)).toEqual(
+    (await allOf(store.transactions({ reverse: true }))).map(({ tid }) => tid),
+  )
+  expect(logged.at(-2)?.changes.length).toBeGreaterThan(0)
   await store.close()
 })
 
