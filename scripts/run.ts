@@ -1,6 +1,6 @@
 /**
  * The `zblkfs` command: its subcommands, and how failures become messages and exit codes. A subcommand is loaded when
- * it is asked for, all of them only for the help: most of the time of a short command would go into loading the rest.
+ * it is needed, all of them only for the help: most of the time of a short command would go into loading the rest.
  */
 import { printableLines } from '../core/printable.ts'
 import { Command, CommanderError } from 'commander'
@@ -13,6 +13,9 @@ import { COMMANDS } from './command-table.ts'
 import { EXIT_FAILURE, EXIT_USAGE, UsageError } from './failure.ts'
 import { keySourceOf } from './key-source.ts'
 
+/** Errors about a command line quote its words. */
+const OUTPUT = { writeErr: (text: string): boolean => process.stderr.write(printableLines(text)) }
+
 /** Runs a command line, which begins with the interpreter and the script; resolves to the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {
   const program: Command = new Command('zblkfs')
@@ -23,11 +26,17 @@ export async function run(argv: readonly string[]): Promise<number> {
     .option('--key-command <command>', 'a command that prints its key; also ZBLKFS_KEY_COMMAND')
     .hook('preAction', () => setKeySource(keySourceOf(program.opts())))
     .configureHelp({ showGlobalOptions: true })
+    .configureOutput(OUTPUT)
     .showHelpAfterError("see 'zblkfs --help'")
   try {
     for (const load of neededBy(argv[2])) {
       const command = await load()
-      program.addCommand(command.exitOverride().showHelpAfterError(`see 'zblkfs ${command.name()} --help'`))
+      program.addCommand(
+        command
+          .exitOverride()
+          .configureOutput(OUTPUT)
+          .showHelpAfterError(`see 'zblkfs ${command.name()} --help'`),
+      )
     }
     escapeErrors(program)
     await program.parseAsync(argv)

@@ -134,6 +134,11 @@ test('a database that was removed while mounted is saved under such a name', asy
     z rescue m s$t >/dev/null; z umount -l m 2>/dev/null || z umount --discard m 2>/dev/null; z fsck --data s$t >/dev/null`)
 })
 
+test('an error about the command line quotes its words', async () => {
+  const script = String.raw`"$1" status "$t" "$(printf 'x\033[2J')" 2>&1 || true`
+  expect(await shell(script, ZBLKFS)).toContain(String.raw`t\xff, x\x1b[2J`)
+})
+
 test('white space at the end of a name belongs to it', async () => {
   await inOddDirectory(`
     mkdir m; z mount 'a.db ' m; echo one > m/f; z umount m; [ -e 'a.db ' ]; [ ! -e a.db ]; [ "$(z cat 'a.db ' f)" = one ]`)
