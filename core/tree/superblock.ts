@@ -141,7 +141,7 @@ export class Superblock {
   }
 
   /** Marks the superblock as changed, for a transaction that has only a message. */
-  async touch(): Promise<void> {
+  async markChanged(): Promise<void> {
     await this.#mapping.activate()
     this.#mapping.set('version', VERSION)
   }

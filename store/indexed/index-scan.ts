@@ -116,7 +116,7 @@ export interface IndexPacker {
   releasePages(pages: number): Awaitable<void>
 
   /** To be called after a pack: the index may shorten its files or collect statistics. */
-  settle(): Awaitable<void>
+  finish(): Awaitable<void>
 
   /** Stores a short text under a name, durably. */
   setNote(name: string, value: string): Awaitable<void>

@@ -302,7 +302,7 @@ export class MemoryIndex implements Index, IndexWriter, IndexPacker, CheckedInde
 
   releasePages(): void {}
 
-  settle(): void {}
+  finish(): void {}
 
   /** The rows of an object, newest first. */
   #rowsOf(oid: number): readonly StoredRow[] {

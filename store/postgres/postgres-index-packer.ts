@@ -61,7 +61,7 @@ export class PostgresIndexPacker implements IndexPacker {
   /** No-op: the server does not return the free space of its tables. */
   releasePages(): void {}
 
-  async settle(): Promise<void> {
+  async finish(): Promise<void> {
     const session = await this.#open()
     try {
       await session.run(VACUUM)

@@ -245,7 +245,7 @@ export class WritablePostgresStore extends PostgresReads implements WritableStor
     if (this.#isClosing) throw new StoreError(`${this.name} is closed`)
     const run = (): Promise<PackStepResult> => this.#writers.packWriter.run(step)
     try {
-      if (step.kind !== 'settle') return await this.#queue(run)
+      if (step.kind !== 'finish') return await this.#queue(run)
       const result = await run()
       await this.#keeper?.afterPack()
       return result

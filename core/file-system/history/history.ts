@@ -86,7 +86,7 @@ export class History implements HistoryOperations {
     const stored = canonicalText(message)
     for await (const { description } of this.#store.transactions({ after: before }))
       if (description.includes(stored)) return last
-    return await this.#context.writeBack.transactions.isolate(message, () => this.#superblock.touch())
+    return await this.#context.writeBack.transactions.isolate(message, () => this.#superblock.markChanged())
   }
 
   /** @throws StoreError if there is no such tag, or it is held. */
@@ -169,7 +169,7 @@ export class History implements HistoryOperations {
       node.file = undefined
     }
     const about = { context: this.#context, superblock: this.#superblock, view }
-    const conflicts = await new UndoneNames({ ...about, inodes, changed, orphans }).settle()
+    const conflicts = await new UndoneNames({ ...about, inodes, changed, orphans }).apply()
     if (conflicts.size > 0) throw await clash(this.#store, range, conflicts, describe)
   }
 

@@ -1,5 +1,5 @@
 /**
- * Settles what follows from the names that an undo restores and removes. The undo restores objects one by one
+ * Applies what follows from the names that an undo restores and removes. The undo restores objects one by one
  * (core/history/undo.ts), independently of each other; this compares the entries of directories before and after it.
  *
  * | what                             | is                                                                       |
@@ -93,8 +93,8 @@ export class UndoneNames {
     this.#undone = new Map(parts.inodes.map(inode => [inode.oid, inode]))
   }
 
-  /** Resolves to the inodes that later changes conflict about; then the undo must be rolled back. */
-  async settle(): Promise<ReadonlySet<Oid>> {
+  /** Resolves to the inodes with conflicting later changes; if there are any, the undo must be rolled back. */
+  async apply(): Promise<ReadonlySet<Oid>> {
     const { inodes } = this.#parts
     const restored: Known[] = []
     for (const known of await this.#findAll(inodes.map(({ oid }) => oid)))

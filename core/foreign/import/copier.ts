@@ -206,7 +206,7 @@ export class Copier {
       }
       map.setCopied(object.oid, at)
     }
-    for (const [file, bytes] of touched) map.touch(file, bytes)
+    for (const [file, bytes] of touched) map.addCopied(file, bytes)
   }
 
   async #remap({ record, tid }: Revision, { oid, file }: MappedObject): Promise<RemappedRecord> {

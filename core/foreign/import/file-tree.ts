@@ -69,14 +69,14 @@ export class FileTree {
     inode.nlink += 1
     if (inode.nlink === 1) await this.#count(0, 1)
     await entries.set(name, inode)
-    await this.#touch(directory, timeNs)
+    await this.#setTimes(directory, timeNs)
   }
 
   /** Removes a name; resolves to whether the inode has others. */
   async unlink(path: string, file: Oid, timeNs: bigint): Promise<boolean> {
     const { directory, name } = await this.#makeParent(path, timeNs)
     await Directory.of(this.#connection, await this.#activated(directory)).delete(name)
-    await this.#touch(directory, timeNs)
+    await this.#setTimes(directory, timeNs)
     const inode = await this.#activated(file)
     inode.nlink -= 1
     if (inode.nlink > 0) return true
@@ -128,12 +128,12 @@ export class FileTree {
     await from.activate()
     from.nlink += 1
     await Directory.of(this.#connection, from).set(name, inode)
-    await this.#touch(parent, timeNs)
+    await this.#setTimes(parent, timeNs)
     await this.#count(0, 1)
     return inode.oid
   }
 
-  async #touch(directory: Oid, timeNs: bigint): Promise<void> {
+  async #setTimes(directory: Oid, timeNs: bigint): Promise<void> {
     const inode = await this.#activated(directory)
     inode.setTime('mtime', timeNs)
     inode.setTime('ctime', timeNs)

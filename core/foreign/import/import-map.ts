@@ -199,8 +199,8 @@ export class ImportMap {
   // ---- files
 
   /** Records that `bytes` of a file's data were copied. */
-  touch(file: Oid, bytes: number): void {
-    this.#sql.touch.run(bytes, file)
+  addCopied(file: Oid, bytes: number): void {
+    this.#sql.addCopied.run(bytes, file)
   }
 
   /** Files of which part was copied since the last {@link ImportMap.settleFile}; all files if `all`. */
@@ -314,7 +314,7 @@ function prepare(db: Database.Database) {
     copied: db.prepare('UPDATE object SET copied = ?, dirty = 0 WHERE oid = ?'),
     written: db.prepare('UPDATE object SET written = ? WHERE oid = ?'),
     addFile: db.prepare('INSERT INTO file VALUES (?, NULL, 0, 1)'),
-    touch: db.prepare('UPDATE file SET touched = 1, stored = stored + ? WHERE oid = ?'),
+    addCopied: db.prepare('UPDATE file SET touched = 1, stored = stored + ? WHERE oid = ?'),
     files: db
       .prepare<[bigint, number], FileRow>(`${file} WHERE oid > ? AND (touched = 1 OR ?) ORDER BY oid LIMIT 1`)
       .safeIntegers(),

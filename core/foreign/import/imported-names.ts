@@ -84,7 +84,7 @@ export class ImportedNames {
     if (ours === undefined) throw new Error(`file ${file} is not in the map`)
     const inode = await tree.createFile(ours, timeNs)
     map.setInode(file, inode)
-    map.touch(file, 0)
+    map.addCopied(file, 0)
     return inode
   }
 

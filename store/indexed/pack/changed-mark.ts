@@ -150,7 +150,7 @@ export class ChangedMark {
             dropped.map(({ entry }) => entry),
             false,
           )
-          await this.#settle(judged, new Set(dropped.map(({ entry }) => entry.oid)))
+          await this.#keepReferences(judged, new Set(dropped.map(({ entry }) => entry.oid)))
         }
         await this.#pause(0)
       }
@@ -165,7 +165,7 @@ export class ChangedMark {
   }
 
   /** What the kept revisions of the objects refer to has not lost their references. */
-  async #settle(judged: readonly Judged[], oids: ReadonlySet<number>): Promise<void> {
+  async #keepReferences(judged: readonly Judged[], oids: ReadonlySet<number>): Promise<void> {
     const { reader, edges } = this.#work
     const kept = judged.flatMap(({ stays, entry }) =>
       stays && !entry.isTombstone && oids.has(entry.oid) && this.#lost.size > 0 ? [entry] : [],

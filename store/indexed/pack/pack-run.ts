@@ -105,7 +105,7 @@ export class PackRun {
     const bytesBefore = (await this.#reader.space()).totalBytes
     if (!(await isPacked(this.#reader, this.#kept))) await this.#drop()
     await this.#releasePages()
-    await this.#step({ kind: 'settle' })
+    await this.#step({ kind: 'finish' })
     return {
       bytesBefore,
       bytesAfter: (await this.#reader.space()).totalBytes,

@@ -16,7 +16,7 @@ export type PackStep =
   /** Makes all drops durable. */
   | { readonly kind: 'sync' }
   /** Truncates the index's file to its final length. */
-  | { readonly kind: 'settle' }
+  | { readonly kind: 'finish' }
   /** Stores a note of the index, durably. */
   | { readonly kind: 'note'; readonly name: string; readonly value: string }
 

@@ -42,8 +42,8 @@ export class PackWriter {
         await this.#index.makeDurable()
         this.#isUnsynced = false
         return {}
-      case 'settle':
-        await this.#index.settle()
+      case 'finish':
+        await this.#index.finish()
         return {}
       case 'note':
         await this.#index.setNote(step.name, step.value)

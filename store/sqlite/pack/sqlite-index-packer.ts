@@ -93,8 +93,8 @@ export class SqliteIndexPacker implements IndexPacker {
     this.#unsynced(() => void this.#db.pragma(`incremental_vacuum(${pages})`))
   }
 
-  settle(): void {
-    this.#checkpoints.settle()
+  finish(): void {
+    this.#checkpoints.flush()
   }
 
   /** The caller relies on it at once: it survives a crash. */

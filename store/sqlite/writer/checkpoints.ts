@@ -14,7 +14,7 @@ const PASSIVE_BYTES = 4 << 20
 const PACK_BYTES = 2 << 20
 const RESTART_BYTES = 16 << 20
 /** How long the end of a pack waits for readers of the WAL. */
-const SETTLE_TIMEOUT_MS = 50
+const FLUSH_TIMEOUT_MS = 50
 
 interface CheckpointRow {
   readonly busy: number
@@ -74,9 +74,9 @@ export class Checkpoints {
   }
 
   /** As {@link Checkpoints.truncate}, but waits only briefly for readers, and copies what it can. */
-  settle(): void {
+  flush(): void {
     const timeoutMs = Number(this.#db.pragma('busy_timeout', { simple: true }))
-    this.#db.pragma(`busy_timeout = ${SETTLE_TIMEOUT_MS}`)
+    this.#db.pragma(`busy_timeout = ${FLUSH_TIMEOUT_MS}`)
     try {
       this.truncate()
     } finally {
@@ -84,10 +84,10 @@ export class Checkpoints {
     }
   }
 
-  /** As {@link Checkpoints.settle}; what cannot be copied stays in the WAL. */
-  trySettle(): void {
+  /** As {@link Checkpoints.flush}; what cannot be copied stays in the WAL. */
+  tryFlush(): void {
     try {
-      this.settle()
+      this.flush()
     } catch (error) {
       this.#failure = messageOf(error)
     }

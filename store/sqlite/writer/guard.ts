@@ -47,7 +47,7 @@ export class Guard {
       upgradeFormat(this.#db)
     })()
     // Copies the mark from the WAL into the file; if a reader prevents that, the next checkpoint does it.
-    this.#checkpoints.settle()
+    this.#checkpoints.flush()
     this.#isMarked = true
   }
 
@@ -79,7 +79,7 @@ export class Guard {
     const now = currentName(this.#name, this.#fd)
     try {
       // The WAL may be lost between two of these steps: then the file has what it had.
-      this.#checkpoints.trySettle()
+      this.#checkpoints.tryFlush()
       renameSideFiles(this.#name, now, { wal: this.#wal, log: this.#files.directory })
     } catch (error) {
       closeSync(now.directory)

@@ -124,10 +124,10 @@ async function change<T>(
     if (!isFull || !reserve.admits(bytes, freeBytes) || !reserve.giveUp()) throw error
     try {
       // The WAL is then written from its beginning again, and needs no more space.
-      checkpoints.trySettle()
+      checkpoints.tryFlush()
       guard.beforeChange()
       const made = await make()
-      checkpoints.trySettle()
+      checkpoints.tryFlush()
       return made
     } finally {
       reserve.hold()
@@ -176,7 +176,7 @@ async function serve(
     case 'store unnamed':
       guard.storeUnnamed(request.isAllowed)
       // What is in the WAL goes into the database file: fewer bytes have to be saved.
-      if (!request.isAllowed) checkpoints.trySettle()
+      if (!request.isAllowed) checkpoints.tryFlush()
       done()
       break
     case 'close':
