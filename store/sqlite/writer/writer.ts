@@ -90,8 +90,12 @@ async function open(): Promise<Opened> {
 const holdLater = (reserve: Reserve): NodeJS.Timeout =>
   setTimeout(() => {
     reserve.holdOnAmpleDisk()
-    // Otherwise the database was renamed or removed: the next change notices that.
-    if (name.leadsTo(fd)) reserve.hold()
+    try {
+      // Otherwise the database was renamed or removed: the next change notices that.
+      if (name.leadsTo(fd)) reserve.hold()
+    } catch {
+      // The directory cannot be reached: the next change says why.
+    }
   }, RESERVE_AFTER_MS)
 
 const answerOf = ({ committer, checkpoints }: Opened, result: Done): WriterReply => ({
