@@ -10,6 +10,7 @@ import { servingMount } from '../../mount/daemon/serving-mount.ts'
 import type { RunningServer } from '../serve/server.ts'
 import { UsageError } from '../failure.ts'
 import { findSource } from '../history-source.ts'
+import type { Access } from '../own-links.ts'
 import { logToTerminal } from '../log.ts'
 import { LOG_LEVELS, type LogLevel } from '../log-file.ts'
 import { say } from '../say.ts'
@@ -60,7 +61,8 @@ interface Options extends ServeOptions {
 
 async function serve(place: string | undefined, options: Options): Promise<void> {
   const protocol = protocolOf(options)
-  const { database, paths, moment } = await findServed(place, options.nbd)
+  const access = options.readOnly === true || options.at !== undefined ? 'read' : 'change'
+  const { database, paths, moment } = await findServed(place, options.nbd, access)
   const when = options.at ?? moment
   const readOnly = options.readOnly === true || when !== undefined
   const log = logToTerminal(options.logLevel, new Problems())
@@ -102,14 +104,14 @@ interface Found {
 }
 
 /** The database of a place, or of the files for NBD if none is given. @throws UsageError, CommandError */
-async function findServed(place: string | undefined, nbd: readonly string[]): Promise<Found> {
+async function findServed(place: string | undefined, nbd: readonly string[], access: Access): Promise<Found> {
   if (place !== undefined) {
-    const { database, path, moment } = await findSource(place)
+    const { database, path, moment } = await findSource(place, '', access)
     if (path !== '') throw new UsageError(`${place} lies in a mount: name the database, or the mount`)
     return { database, paths: nbd, moment }
   }
   const found = []
-  for (const file of nbd) found.push(await findSource(file))
+  for (const file of nbd) found.push(await findSource(file, '', access))
   const [first] = found
   if (first === undefined) throw new UsageError('name a database or a mount')
   const { database, moment } = first

@@ -23,7 +23,8 @@ export function webCommand(): Command {
     .addHelpText('after', NOTES)
     .action(async (path: string, { port }: { readonly port?: string }) => {
       const number = portOf(port ?? '0')
-      const { database } = await findTarget(path)
+      // The page can change it.
+      const { database } = await findTarget(path, 'change')
       const store = await openStore(database, { readOnly: true, warn })
       try {
         if (store.isForeign)

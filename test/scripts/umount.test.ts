@@ -262,6 +262,8 @@ test.runIf(process.getuid?.() === 0)('a link of another user leads to no mount o
       ['restore', join(mount.dir, 'file'), '--at', before.trim(), '--to', join(path, 'copy')],
       ['clone', join(mount.dir, 'file'), join(path, 'copy')],
       ['txn', path, '--', 'true'],
+      ['web', path],
+      ['serve', path, '--webdav', '--no-password'],
       ['mount', mount.db, path, '-o', 'remount,suid'],
     ]
     for (const command of commands) await refused(...command)
