@@ -6,12 +6,14 @@ import { isOnServer } from '../../store/recognise.ts'
 import type { Capabilities, Pinning } from '../../store/capabilities.ts'
 import type { FileLocking } from '../../store/file-locking.ts'
 import { FileSystem } from '../../core/file-system/file-system.ts'
-import { ZodbFileSystem } from '../../core/foreign/file-system/zodb-file-system.ts'
 import { watchClock } from './clock-watch.ts'
 import { pageWriteBack } from './page-write-back.ts'
 import { MountPacker } from './mount-packer.ts'
 import type { MountSettings } from './mount-settings.ts'
 import type { ServedFileSystem } from '../../core/file-system/served-file-system.ts'
+
+/** Loaded for such a database only: 18 modules of a mount's start. */
+const zodb = () => import('../../core/foreign/file-system/zodb-file-system.ts')
 
 /** Default length of the cache of a bucket's bytes on the disk. */
 const CACHE_DISK_BYTES = 1 << 30
@@ -53,12 +55,14 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
     },
   })
   try {
-    if (store.isForeign)
+    if (store.isForeign) {
+      const { ZodbFileSystem } = await zodb()
       return {
         fileSystem: await ZodbFileSystem.open(store, { ...settings, log }),
         settings: { ...settings, readOnly: true },
         capabilities: store.capabilities,
       }
+    }
     if (settings.layout !== undefined)
       throw new CannotOpenError(`${database} is not a ZODB database: only these have a choice of layouts`, {
         code: 'not-a-database',
