@@ -1,7 +1,7 @@
 /**
- * Writes a large FileStorage (the `Data.fs` of ZODB) in little time: of the data, only what a record begins and ends with is written, the
- * rest is holes. The format is described in store/filestorage/format.ts, and written apart from it, as these programs use databases from
- * the outside only.
+ * Writes a large FileStorage (the `Data.fs` of ZODB) quickly: only the beginning and the end of a record's data are written, the rest is a
+ * hole. store/filestorage/format.ts describes the format; it is encoded here once more because these programs use databases from the
+ * outside only.
  */
 import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs'
 import type { Tid } from '../../store/ids.ts'
@@ -22,7 +22,7 @@ export class SparseFileStorage {
     writeSync(this.#fd, MAGIC)
   }
 
-  /** The length of what has been written. */
+  /** The number of bytes written so far. */
   get length(): number {
     return this.#pos
   }

@@ -69,7 +69,7 @@ interface Writer {
   isUp: boolean
   /** Operations in progress. */
   running: number
-  /** Changes that are perhaps not stored. */
+  /** Changes that may not be stored. */
   unstored: (Change | Exclusive)[]
   /** When it was last seen not to be fenced. */
   soundMs: number

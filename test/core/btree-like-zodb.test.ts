@@ -2,7 +2,7 @@
  * Our BTrees beside those of Python's BTrees package (Debian's python3-btrees), node by node after the same
  * operations. Skipped where it is not installed.
  *
- * One difference is looked through: a single bucket is inlined by Python as long as no commit gave it an oid, here as
+ * One difference is ignored: a single bucket is inlined by Python as long as no commit gave it an oid, here as
  * long as it never was one of several.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -18,7 +18,7 @@ import { TestStore } from '../tools/test-store.ts'
 const PYTHON = '/usr/bin/python3'
 const isInstalled = spawnSync(PYTHON, ['-c', 'import BTrees.OOBTree']).status === 0
 
-/** Runs operations, then tells the tree's shape: `[child, separator, child, ...]` of a node, keys of a bucket. */
+/** Runs operations, then returns the tree's shape: `[child, separator, child, ...]` of a node, keys of a bucket. */
 const DRIVER = `
 import json, sys
 from BTrees.IOBTree import IOBTree

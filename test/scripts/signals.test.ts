@@ -1,4 +1,4 @@
-/** What signals and a vanished terminal do to a mount, at any moment of its life: all is stored, nothing is left dead. */
+/** Signals and a closed terminal end a mount at any moment of its life: everything is stored, and no dead mount remains. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
@@ -37,7 +37,7 @@ async function mountInForeground(): Promise<Foreground> {
   return { dir, db, daemon, ended }
 }
 
-/** What a file has when the database is mounted again. */
+/** The content of a file when the database is mounted again. */
 async function contentAfterwards({ dir, db }: Foreground, name: string): Promise<string> {
   expect(await runZblkfs('mount', db, dir, '-o', 'driver=kernel')).toMatchObject({ exitCode: 0, stderr: '' })
   try {

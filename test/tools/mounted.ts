@@ -1,5 +1,5 @@
 /**
- * A fresh database, mounted for a test by the real command in a process of its own.
+ * A new database, mounted for a test by the real command in a process of its own.
  *
  *     await withMount({ driver: 'kernel' }, async ({ dir, remount }) => {
  *       await writeFile(join(dir, 'a'), 'hello')
@@ -33,13 +33,13 @@ export interface TestMountOptions {
   readonly options?: readonly string[]
 }
 
-/** What a test's body gets. */
+/** The argument of a test's body. */
 export interface TestMount {
   /** The mount point. */
   readonly dir: string
   /** The database's path, or URL. */
   readonly db: string
-  /** A directory on the host for whatever else the test needs; removed with the rest. */
+  /** A directory on the host for other files of the test; removed with the rest. */
   readonly scratch: string
   /** The daemon's process id. */
   pid(): number
@@ -51,7 +51,7 @@ export interface TestMount {
   kill(): Promise<void>
 }
 
-/** Mounts a fresh database, calls `body`, and cleans up; resolves to what the body gives. */
+/** Mounts a new database, calls `body`, and cleans up; resolves to the result of the body. */
 export async function withMount<T>(
   { driver, db, options = [] }: TestMountOptions,
   body: (mount: TestMount) => Promise<T>,

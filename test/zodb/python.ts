@@ -12,7 +12,7 @@ const hasLibraries = (command: string): boolean => {
 
 export const PYTHON = ['python3', '/usr/bin/python3'].find(hasLibraries)
 
-/** Runs a script, and reads what it prints as JSON. */
+/** Runs a script, and parses its output as JSON. */
 export function runPython(script: string, parameters: readonly string[], input = ''): unknown {
   if (PYTHON === undefined) throw new Error('there is no Python with BTrees, persistent and zodbpickle')
   return JSON.parse(

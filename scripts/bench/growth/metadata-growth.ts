@@ -1,6 +1,6 @@
 /**
  * What commands, listings and memory cost as a function of the number of inodes, and of the length of the history. Databases are made without FUSE.
- * Commands are measured by their processor time, which depends less on what else the machine does.
+ * Commands are measured by their processor time, which depends less on the load of the machine.
  */
 import { join } from 'node:path'
 import { FileSystem } from '../../../core/file-system/file-system.ts'

@@ -1,4 +1,4 @@
-/** What `npm run bench:programs` runs in each place, and how far from the host or bindfs it may be. */
+/** The programs that `npm run bench:programs` runs in each place, and their targets relative to the host or bindfs. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
@@ -23,7 +23,7 @@ export interface ProgramWorkload {
   readonly packages: string
   /** The place that zblkfs is compared with. */
   readonly beside: 'host' | 'bindfs'
-  /** The greatest wanted ratio of times, or the least of rates. */
+  /** The target: the maximum ratio of times, or the minimum ratio of rates. */
   readonly wanted: number
   /** Makes what all places use, in a directory of the host. */
   readonly prepare?: (shared: string, scale: number) => Promise<void>

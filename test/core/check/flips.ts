@@ -1,5 +1,5 @@
 /**
- * Changes one byte of a database after the other and looks what becomes of it. Whatever byte it is,
+ * Changes the bytes of a database one at a time and reads it after each. For every byte
  *
  * - reading the whole filesystem, now and at each moment of the past, gives what was written or an error, and
  * - fsck finds something, unless every read gives what was written: then the byte is unused.
@@ -45,7 +45,7 @@ export class Flips {
     this.#moments = [...expected.keys()]
   }
 
-  /** @param path a database that is not open. @param damaged where copies go. */
+  /** @param path a database that is not open. @param damaged the directory for the copies. */
   static async of(path: string, damaged: string): Promise<Flips> {
     const store = await openSqliteStore(path, { readOnly: true })
     const moments = ['']
@@ -92,7 +92,7 @@ export class Flips {
   }
 }
 
-/** Whether an outcome keeps both promises. */
+/** Whether an outcome meets both conditions. */
 export const isSafe = ({ wrong, failed, damages }: FlipOutcome): boolean =>
   wrong.length === 0 && (failed.length === 0 || damages.length > 0)
 

@@ -1,4 +1,4 @@
-/** A small database with every kind of thing in it, and some history. */
+/** A small database with every kind of inode, and some history. */
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import type { CompressionName } from '../../../store/compression.ts'
@@ -20,7 +20,7 @@ export function pattern(length: number, seed: number): Buffer {
   return Buffer.from(words.buffer, 0, length)
 }
 
-/** Makes it at `path`. `small`: without files of blocks. */
+/** Creates it at `path`. `small`: without files of blocks. */
 export async function makeSmallDatabase(
   path: string,
   small = false,

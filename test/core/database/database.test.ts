@@ -1,4 +1,4 @@
-/** A database in a program's own process: transactions, history, streams, and what others do meanwhile. */
+/** A database in a program's own process: transactions, history, streams, and concurrent changes by other processes. */
 import { randomBytes } from 'node:crypto'
 import { getEventListeners } from 'node:events'
 import { readdir, stat } from 'node:fs/promises'

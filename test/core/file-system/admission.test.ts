@@ -1,4 +1,4 @@
-/** Admission by the room of the disk: what does not fit is refused, what frees room is not. */
+/** Admission by the free space of the disk: a change that does not fit is refused, one that frees space is not. */
 import { expect, test } from 'vitest'
 import { Admission } from '../../../core/file-system/commit/admission.ts'
 import type { Committer } from '../../../core/file-system/commit/committer.ts'

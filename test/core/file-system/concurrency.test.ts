@@ -1,4 +1,4 @@
-/** Random operations from many sides at once: nothing hangs, and what is left is whole. */
+/** Concurrent random operations: none hangs, and the resulting tree is consistent. */
 import * as fc from 'fast-check'
 import { constants } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -38,7 +38,7 @@ describe('a directory that changes while it is listed', () => {
       if (batch.length === 0) break
       for (const entry of batch) seen.push(entry.name)
       cookie = batch.at(-1)!.cookie
-      // What was just given, what comes next, and something new on both sides.
+      // The entry returned last, the next one, and new ones on both sides.
       const at = seen.length - 2
       if (at % 3 === 0 && at < 199) await paths.unlink(`d/${name(at)}`)
       await paths.unlink(`d/${seen.at(-1)!}`).catch(() => undefined)

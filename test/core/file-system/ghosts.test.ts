@@ -48,7 +48,7 @@ beforeEach(() => {
   const { hold } = ObjectCache.prototype
   vi.spyOn(ObjectCache.prototype, 'hold').mockImplementation(function (this: ObjectCache, object) {
     hold.call(this, object)
-    // Not always, as two objects that never are in memory together cannot be used together.
+    // Not always: two objects that are never in memory at the same time cannot be used together.
     if (object.status !== 'up to date' || !(object instanceof PersistentMapping)) return
     if (random.next() < 0.7) setImmediate(() => object.deactivate())
   })

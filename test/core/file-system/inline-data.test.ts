@@ -1,4 +1,4 @@
-/** Small files, whose data is in their inodes, and their way to blocks and back in time. */
+/** Small files, whose data is in their inodes: their move to blocks, and their past. */
 import Database from 'better-sqlite3'
 import { describe, expect, test } from 'vitest'
 import { checkDatabase } from '../../../core/check/check-database.ts'
@@ -198,7 +198,7 @@ test('the past of a small file: views, differences, undo, restore and clone', as
   await expectClean(database)
 })
 
-test('the size of a small file is not taken back below data that was written since', async () => {
+test('an undone size of a small file does not cut off data that was written since', async () => {
   const database = temporaryDatabase()
   const paths = await openPaths(database)
   const { fs } = paths

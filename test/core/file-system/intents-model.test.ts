@@ -11,7 +11,7 @@ import { treeOf } from '../../tools/tree-hash.ts'
 
 const RUNS = Number(process.env['ZBLKFS_CRASH_RUNS'] ?? 30)
 
-/** What the next mount shows if this one dies now. */
+/** The tree that the next mount shows if this one dies now. */
 async function afterCrash(store: TestStore): Promise<Paths> {
   return new Paths(await FileSystem.open(store.found()))
 }
@@ -80,7 +80,7 @@ test('after a crash at any point the next process finds a prefix of the operatio
         let synced = 0
         const beside: Promise<unknown>[] = []
         for (const one of steps) {
-          // A broken store is mended by the next step, so that each failure is met once.
+          // The next step repairs the store, so that each failure occurs once.
           isBroken = one === 'broken'
           if (one === 'full') store.hasRoom = !store.hasRoom
           else if (one === 'fsync beside') beside.push(codeOf(() => fs.fsync()))

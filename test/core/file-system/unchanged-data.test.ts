@@ -1,4 +1,4 @@
-/** Data that is written with the bytes that are stored takes no space. */
+/** Rewriting data with the bytes that are already stored takes no space. */
 import { expect, test } from 'vitest'
 import type { OpenedFile, Paths } from '../../tools/paths.ts'
 import { databaseBytes } from '../../tools/database-files.ts'
@@ -74,7 +74,7 @@ test('pages written repeatedly without change are detected', async () => {
   await paths.fs.sync()
   const before = await databaseBytes(database)
   for (let round = 0; round < 10; round++) {
-    // Not neighbours, which would be one run.
+    // Not adjacent: adjacent chunks would be one run.
     for (let off = 0; off < SIZE; off += 8 * 4096)
       await paths.fs.write(file.ino, file.fh, BigInt(off), bytes.subarray(off, off + 4096))
     await paths.fs.sync()

@@ -64,7 +64,7 @@ export function leasingContract(name: string, make: () => Promise<LeasingSubject
       })
     })
 
-    test('the lease is handed on and comes back while another store waits all the time', async () => {
+    test('the lease alternates between two stores that both request it', async () => {
       await withStores(2, async stores => {
         let last = TID_NONE
         for (let round = 0; round < 6; round++) {
@@ -93,7 +93,7 @@ export function leasingContract(name: string, make: () => Promise<LeasingSubject
       })
     })
 
-    test('a lease that is asked for while it is released is held afterwards', async () => {
+    test('a lease that is requested while it is released is held afterwards', async () => {
       await withStores(2, async ([one, two]) => {
         if (one === undefined || two === undefined) throw new Error('two stores')
         // A recall may arrive, and be answered, more than once.
@@ -161,7 +161,7 @@ export function leasingContract(name: string, make: () => Promise<LeasingSubject
       })
     })
 
-    test('settle waits until the holder has stored what it had, and asks for nothing itself', async () => {
+    test('settle waits until the holder has stored its changes, and does not request the lease', async () => {
       await withStores(2, async ([one, two]) => {
         if (one === undefined || two === undefined) throw new Error('two stores')
         const stored: Tid[] = []

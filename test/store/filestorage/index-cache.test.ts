@@ -14,7 +14,7 @@ const numbered = (count: number, text: (i: number) => string = i => `at ${i}`) =
   return file
 }
 
-/** Opens the file, and tells from which bytes on it was scanned, `look`s at it, and closes it. */
+/** Opens the file, calls `look`, and closes it; resolves to the offset from which it was scanned. */
 async function scanOf(
   path: string,
 ): Promise<{ readonly from: number; readonly texts: (string | undefined)[] }> {
@@ -101,7 +101,7 @@ describe('the cached index', () => {
       cacheDirectory: temp.current.cacheDirectory,
       progress: bytes => scanned.push(bytes),
     })
-    // A batch is a third of this file: from its start, the first would end there.
+    // A batch is a third of this file: a scan from the start would end its first batch there.
     expect(scanned[0]).toBeGreaterThan(file.bytes.length * 0.6)
     expect((await allTransactions(store)).map(({ objects }) => objects)).toEqual([...Array(6)].fill(20_000))
     for (const object of [0, 1, 9999, 19_999])

@@ -1,4 +1,4 @@
-/** Kills a process that commits, at random moments, and looks at what is left. CRASH_KILLS and CRASH_SEED repeat it. */
+/** Kills a process that commits at random moments, and checks the database. CRASH_KILLS and CRASH_SEED repeat a run. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rm } from 'node:fs/promises'
@@ -50,7 +50,7 @@ async function runAndKill(path: string, first: number, afterMs: number): Promise
   return Number(last.split(' ')[0] ?? first - 1)
 }
 
-/** Checks the transactions after number `last`, and what all objects are now; returns the last one's number. */
+/** Checks the transactions after number `last` and the present state of all objects; returns the number of the last transaction. */
 async function verifyNew(store: Store, last: number, newest: Map<Oid, number>): Promise<number> {
   const tids: Tid[] = []
   let number = 0
