@@ -22,7 +22,7 @@ const CONSTRUCTORS: Readonly<Record<string, string>> = {
   Name: 'core/file-system/operations.ts',
 }
 
-/** Errors without a code of errors.ts, and what becomes of each. */
+/** Errors without a code of errors.ts, and how each is handled. */
 const UNCODED: Readonly<Record<string, string>> = {
   CodedError: 'the base of the others',
   BulkDamageError: 'a CorruptRecordError, where it is known whose bytes they are',

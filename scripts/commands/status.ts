@@ -93,7 +93,7 @@ function block(line: MountLine): string {
   return [printable(line.directory), ...facts].join('\n')
 }
 
-/** What there is to know of a mount, for programs: a line, and one for each trouble. */
+/** The facts about a mount, for programs: a line, and one for each problem. */
 function describe(line: MountLine): string[] {
   const facts = factsOf(line)
   const isTrouble = ([name]: Fact): boolean => TROUBLES.has(name)
@@ -103,7 +103,7 @@ function describe(line: MountLine): string[] {
 
 type Fact = readonly [name: string, text: string]
 
-/** The facts that tell what is wrong. */
+/** The facts about problems. */
 const TROUBLES = new Set([
   'not stored',
   'disk',

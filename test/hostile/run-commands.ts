@@ -1,6 +1,6 @@
 /**
  * Every command that takes a database, run on one, in one child process: starting a process for each would take longer than
- * they do. The child writes what came of each as a line of JSON to its descriptor 3.
+ * they do. The child writes the outcome of each as a line of JSON to its descriptor 3.
  */
 import { spawn } from 'node:child_process'
 import { writeSync } from 'node:fs'

@@ -1,4 +1,4 @@
-/** What a test of the suite is given, and what it says of failures. */
+/** The arguments of a test of the suite, and its failures. */
 import assert from 'node:assert/strict'
 import { closeSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync } from 'node:fs'
 import { writeFileSync, type BigIntStats } from 'node:fs'

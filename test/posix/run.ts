@@ -30,7 +30,7 @@ function explain(error: unknown): string {
   return `${error.message}${place === undefined ? '' : ` (${place.trim()})`}`
 }
 
-/** Removes what a test left. An entry that cannot be removed does not fail the test, which has ended. */
+/** Removes the files of a test. An entry that cannot be removed does not fail the test, which has ended. */
 function tidy(path: string): void {
   try {
     rmSync(path, { recursive: true, force: true })

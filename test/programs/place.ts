@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { withMount, type TestMount } from '../tools/mounted.ts'
 
-/** What a test of a program needs of a mount. */
+/** The place in which a test runs a program. */
 export interface Place extends Pick<TestMount, 'dir' | 'scratch' | 'kill'> {
   /** Unmounts and mounts again. */
   readonly remount: () => Promise<void>

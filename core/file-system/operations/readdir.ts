@@ -75,7 +75,7 @@ export function readdirplus(
   })
 }
 
-/** Adds a reference. Undefined for an inode that cannot be used: using it tells what is wrong. */
+/** Adds a reference. Undefined for an inode that cannot be used: using it gives the error. */
 function enterListed(
   context: Context,
   directory: Node,
@@ -187,7 +187,7 @@ async function typesOf(tree: Tree, found: readonly NamedInode[]): Promise<readon
   return types
 }
 
-/** An inode's type; 0, which is DT_UNKNOWN, if it cannot be read: it is listed, and using it tells what is wrong. */
+/** An inode's type; 0, which is DT_UNKNOWN, if it cannot be read: it is listed, and using it gives the error. */
 const typeIfReadable = async (tree: Tree, oid: Oid): Promise<number> =>
   (await typesOf(tree, [{ name: '', oid }]).catch(unlessUnreadable))?.[0] ?? 0
 

@@ -1,4 +1,4 @@
-/** What is left of a history after a pack: every kept moment as it was, the others forgotten, the log readable. */
+/** A history after a pack: kept moments are unchanged, the others are gone, and the log is readable. */
 import { expect, test } from 'vitest'
 import { differences } from '../../../core/history/difference.ts'
 import { log } from '../../../core/history/log.ts'

@@ -1,5 +1,5 @@
 /**
- * A pack that looks at what has changed keeps and frees what one does that marks every object: random histories of a filesystem,
+ * A pack that visits only changed objects keeps and frees the same as one that marks every object: random histories of a filesystem,
  * packed again and again, beside copies of the database that remember nothing.
  */
 import { cpSync, existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'

@@ -6,7 +6,7 @@ import { XATTR_CREATE, XATTR_REPLACE } from '../syscalls.ts'
 
 const OWNER = 1001
 
-/** The attributes that a security module adds are no part of what a test set. */
+/** The attributes that a security module adds are not those that a test has set. */
 const listed = (path: string): string[] => listxattr(path).filter(name => name !== 'security.selinux')
 
 /** An ACL in the kernel's form: version 2, then (tag, permissions, id) entries. */

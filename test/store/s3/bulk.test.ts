@@ -407,7 +407,7 @@ describe.skipIf(!hasPostgres || !hasSwift)('a database with a bucket', () => {
     await expectThere(bounded, added)
     await bounded.close()
     expect(statSync(frames).size + statSync(join(directory, id, 'index')).size).toBeLessThanOrEqual(3 * MIB)
-    // A command uses what there is.
+    // A command uses the cache that exists.
     const command = await openReader({ bulkCache: { directory } })
     await expectThere(command, added)
     await command.close()

@@ -1,4 +1,4 @@
-/** How mounts begin and end, and what is left when they end badly. */
+/** How mounts begin and end, and what they leave behind after failures. */
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
