@@ -101,7 +101,7 @@ async function list(history: DatabaseHistory, source: Place, options: Options): 
     if (json) yield transactionAsJson(transaction)
     else if (oneline) yield transactionLine(transaction, format)
     else yield* transactionLines(transaction, format)
-    if (!patch || json) return
+    if (!patch || json || transaction.damage !== undefined) return
     let isFirst = true
     for await (const bytes of transaction.patch()) {
       if (isFirst && !oneline) yield ''
