@@ -32,7 +32,8 @@ export class ScratchSeal {
   /** @throws StoreError if the bytes are not as they were sealed: the disk has changed them. */
   open(sealed: Buffer): Buffer {
     const plain = Buffer.allocUnsafe(Math.max(0, sealed.length - SEAL_BYTES))
-    if (!openInto(this.#aead, this.#aad, sealed, plain)) throw new StoreError('a temporary file was changed on its disk')
+    if (!openInto(this.#aead, this.#aad, sealed, plain))
+      throw new StoreError('a temporary file was changed on its disk')
     return plain
   }
 
