@@ -60,7 +60,8 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'branch-exists': 'choose another name',
   'has-branches': "delete these first, with 'zblkfs branch DB --delete NAME/BRANCH'",
   'partial-branch': "remove it with 'zblkfs branch DB --delete NAME', and make it again",
-  'not-on-branch': "'zblkfs merge DB NAME' brings its changes into the database, where this works",
+  'not-on-branch':
+    "'zblkfs copy BRANCH NEW' makes a database of it, where this works; 'zblkfs merge DB NAME' brings its changes into its database",
   'path-exists': "'zblkfs restore --force' replaces a file",
   'no-tag': "'zblkfs tag -l' lists the tags",
   'no-transaction': "'zblkfs log' lists the transactions",

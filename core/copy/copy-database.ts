@@ -108,9 +108,9 @@ async function compareAll({ source, target }: CopyOptions, oids: readonly Oid[],
   return bytes
 }
 
-/** The bytes of a store's records; 0 if they are unknown. */
-async function recordBytes({ capabilities: { measuring } }: Store): Promise<number> {
-  if (measuring === undefined) return 0
+/** The bytes of a store's records; 0 if they are unknown, as of a branch, which counts its own alone. */
+async function recordBytes({ capabilities: { measuring, branch } }: Store): Promise<number> {
+  if (measuring === undefined || branch !== undefined) return 0
   const { rowBytes, bulkBytes } = (await measuring.sums()).all
   return rowBytes + bulkBytes
 }

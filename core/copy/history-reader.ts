@@ -16,13 +16,6 @@ import { revisionsBetween, SourcePlaces } from './source-places.ts'
 
 /** @throws StoreError if a store cannot be copied. */
 export function copyingOf({ name, capabilities }: Store): Copying {
-  if (capabilities.branch !== undefined)
-    throw new StoreError(
-      `${name} is a branch, whose history is partly another database's, and cannot be sent or copied`,
-      {
-        code: 'not-on-branch',
-      },
-    )
   if (capabilities.copying === undefined) throw new StoreError(`${name} cannot be copied`)
   return capabilities.copying
 }

@@ -125,7 +125,7 @@ async function headerOf(
   reader: RevisionReader | undefined,
 ): Promise<StreamHeader> {
   copyingOf(source)
-  const { lineage, measuring, retaining, compressing } = source.capabilities
+  const { lineage, measuring, retaining, compressing, branch } = source.capabilities
   if (lineage === undefined) throw new StoreError(`${source.name} cannot be sent`)
   // Before the last transaction is looked up: see StreamHeader.moments.
   const moments = (await reader?.kept()) ?? ALL_MOMENTS
@@ -146,13 +146,15 @@ async function headerOf(
   const added = await measuring?.added(from, upTo)
   const space = (await measuring?.space())?.totalBytes ?? 0
   const stored = (added?.storedBytes ?? 0) + RECORD_OVERHEAD_BYTES * (added?.revisions ?? 0)
+  // What a branch has from its base is not in its sums.
+  const isKnown = branch === undefined || from >= branch.base
   return {
     origin: await lineage.origin(),
     base: from,
     baseFingerprint: base === undefined ? 0n : fingerprintOf(base),
     upTo,
     isUpToPresent: upTo === last,
-    bytes: Math.min(stored, space),
+    bytes: isKnown ? Math.min(stored, space) : 0,
     retention: retention === undefined ? '' : formatRetention(retention),
     name: source.name,
     compression: (await compressing?.compression()) ?? '',

@@ -60,6 +60,11 @@ async function set({ database, mount }: Target, wanted: Retention): Promise<void
 
 /** @throws CommandError for a store without retention. */
 async function retentionOf({ name, capabilities }: Store): Promise<Retention | undefined> {
-  if (capabilities.retaining === undefined) throw new CommandError(`${name} has no retention of its own`)
+  if (capabilities.branch !== undefined)
+    throw new CommandError(`${printable(name)} is a branch, which keeps its history until it is deleted`, {
+      code: 'not-on-branch',
+    })
+  if (capabilities.retaining === undefined)
+    throw new CommandError(`${printable(name)} has no retention of its own`)
   return await capabilities.retaining.retention()
 }

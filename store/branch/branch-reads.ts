@@ -13,6 +13,7 @@ import type {
   TransactionInfo,
   TransactionRange,
 } from '../store.ts'
+import { BranchCopying } from './branch-copying.ts'
 import { branchKeys } from './branch-keys.ts'
 import type { BranchNote } from './branch-note.ts'
 import { BranchReader } from './branch-reader.ts'
@@ -163,11 +164,16 @@ export abstract class BranchReads implements ReadableStore {
 
   /** The capabilities that both kinds of branches have. */
   protected shared(own: Capabilities): Capabilities {
-    const { pinning, measuring, dating, compressing } = own
+    const { pinning, measuring, dating, compressing, copying, lineage } = own
+    const { copying: ofParent } = this.parent.capabilities
     return {
       branch: { base: this.base, database: this.parent.name },
       ...(pinning !== undefined && { pinning: this.#pinning(pinning) }),
       ...(measuring !== undefined && { measuring: this.#measuring(measuring) }),
+      ...(copying !== undefined &&
+        ofParent !== undefined && { copying: new BranchCopying(copying, ofParent, this.base) }),
+      // A copy of a branch is no copy of its database, so it has the id of the branch.
+      lineage,
       dating,
       compressing,
       ...branchKeys(this.name, this.parent),

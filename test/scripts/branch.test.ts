@@ -12,12 +12,13 @@ import {
   unlink,
   writeFile,
 } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { open } from '../../index.ts'
 import { branchPath } from '../../store/branches.ts'
 import { withMount } from '../tools/mounted.ts'
 import { runZblkfs, zblkfsOutput } from '../tools/run-zblkfs.ts'
+import { temporaryDatabase } from '../tools/temporary-database.ts'
 
 /** Bytes that differ everywhere. */
 const noise = (length: number, seed: number): Buffer =>
@@ -79,7 +80,6 @@ test('a branch is mounted beside its database, survives a kill, and keeps its ba
     expect(await zblkfsOutput('df', path)).toContain(`a branch of ${main.db}`)
     for (const refused of [
       ['pack', path],
-      ['send', path],
       ['history', path],
     ])
       expect((await runZblkfs(...refused)).exitCode, refused.join(' ')).toBe(1)
@@ -228,4 +228,51 @@ test('a branch is merged while both are mounted', async () => {
     await zblkfsOutput('undo', log.slice(0, 16), '--db', main.dir)
     expect(existsSync(join(main.dir, 'new'))).toBe(false)
   })
+})
+
+test('a branch is copied into a database of its own, and what it cannot do is refused', async () => {
+  const path = temporaryDatabase()
+  const db = await open(path, { create: true })
+  await db.files.writeFile('/a', 'base')
+  await db.close()
+  await zblkfsOutput('branch', path, 'b')
+  const file = branchPath(path, 'b')
+  const branch = await open(file)
+  await branch.files.writeFile('/b', 'branch')
+  await branch.close()
+  for (const args of [
+    ['pack', file],
+    ['pack', file, '--dry-run'],
+    ['history', file],
+    ['history', file, '--keep', '7d'],
+    ['fsck', '--repair', file],
+  ]) {
+    const { stderr, exitCode } = await runZblkfs(...args)
+    expect(stderr, args.join(' ')).toContain(`is a branch`)
+    expect(stderr, args.join(' ')).toContain("'zblkfs copy BRANCH NEW' makes a database of it")
+    expect(exitCode).toBeGreaterThan(0)
+  }
+  const copy = `${path}-copy`
+  expect(await zblkfsOutput('copy', file, copy)).toContain('all are the same')
+  expect(await zblkfsOutput('cat', copy, 'a')).toBe('base')
+  expect(await zblkfsOutput('cat', copy, 'b')).toBe('branch')
+  expect((await runZblkfs('pack', copy, '--keep', '0')).stdout).toContain('freed')
+  expect(await zblkfsOutput('fsck', '--data', copy)).toContain('is clean')
+  expect(await zblkfsOutput('send', file, '--dry-run')).toMatch(/ in \d+ transactions?, /)
+})
+
+test('branches of a database on a server are refused, with the way to have them', async () => {
+  const url = 'postgres://user@127.0.0.1:1/none'
+  for (const args of [
+    ['branch', url, 'b'],
+    ['branch', url, '-d', 'b'],
+    ['merge', url, 'b'],
+    ['mount', url, dirname(temporaryDatabase()), '-o', 'branch=b'],
+  ]) {
+    const { stderr, exitCode } = await runZblkfs(...args)
+    expect(stderr, args.join(' ')).toContain(
+      "is on a server, and cannot have branches: branch a copy of it in a file ('zblkfs copy')",
+    )
+    expect(exitCode).toBeGreaterThan(0)
+  }
 })
