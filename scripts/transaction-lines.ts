@@ -10,6 +10,8 @@ import { formatBytes } from './units.ts'
 
 /** Files shown per transaction. */
 export const FILES_SHOWN = 20
+/** Files listed per transaction for programs: as many as a log names. */
+export const ALL_FILES = 1000
 const NAMED_ON_LINE = 3
 const UNREADABLE = 'its changes cannot be read'
 

@@ -106,8 +106,9 @@ export class TransactionChanges {
       if (this.#toName.length < this.#namesMax) this.#toName.push(directory)
     }
     const described = await this.#described()
-    const changes = withoutLeft(replacementsJoined(described))
-    this.#fileCount -= described.length - changes.length
+    const joined = withoutLeft(replacementsJoined(described))
+    this.#fileCount -= described.length - joined.length
+    const changes = this.#fileCount > joined.length ? await this.#joinedWithUnnamed(joined) : joined
     const origin = originIn(this.#info.extension)
     if (isWanted === undefined) return { info: this.#info, changes, fileCount: this.#fileCount, origin }
     const wanted = changes.filter(isWanted)
@@ -193,6 +194,32 @@ export class TransactionChanges {
       }
     }
     return changes.sort((a, b) => (a.path < b.path ? -1 : 1))
+  }
+
+  /** As {@link replacementsJoined}, for files whose counterpart is counted and not named. */
+  async #joinedWithUnnamed(changes: readonly LoggedChange[]): Promise<readonly LoggedChange[]> {
+    const joined: LoggedChange[] = []
+    for (const change of changes) {
+      const other = isDirectory(change) ? undefined : await this.#counterpartOf(change)
+      if (other === undefined) joined.push(change)
+      else if (change.kind === 'added') joined.push({ ...change, kind: 'changed', sizeBefore: other.size })
+      else
+        joined.push({ ...change, kind: 'changed', oid: other.oid, mode: other.mode, sizeAfter: other.size })
+      if (other !== undefined) this.#fileCount--
+    }
+    return joined
+  }
+
+  /** The file that a new one has replaced, or that has replaced a removed one, if it counts. */
+  async #counterpartOf({ kind, path }: LoggedChange): Promise<(Found & { readonly oid: Oid }) | undefined> {
+    if (kind !== 'added' && kind !== 'removed') return undefined
+    const views = [await this.before(), await this.after()] as const
+    const [here, there] = kind === 'added' ? views : ([views[1], views[0]] as const)
+    const inode = await here?.find(path)
+    if (inode === undefined || isDirectory(inode)) return undefined
+    const found = { oid: inode.oid, ...snapshot(inode) }
+    const counts = this.#filter.only?.includes(found.oid) ?? true
+    return counts && (await foundIn(there, [found.oid])).size === 0 ? found : undefined
   }
 }
 

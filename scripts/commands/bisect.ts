@@ -21,7 +21,7 @@ import { findSource, withStore, type HistorySource } from '../history-source.ts'
 import { lineFormat } from '../line-format.ts'
 import { EXIT_NOT_FOUND, EXIT_SIGNAL, runCommand } from '../run-command.ts'
 import { into } from '../pager.ts'
-import { transactionAsJson, transactionLines } from '../transaction-lines.ts'
+import { ALL_FILES, FILES_SHOWN, transactionAsJson, transactionLines } from '../transaction-lines.ts'
 import { databaseOption, type DatabaseOption } from './database-option.ts'
 
 const EXIT_UNTESTABLE = 125
@@ -88,7 +88,7 @@ async function bisect(
   try {
     await assertEnds(states, judge)
     const { first, last } = await firstBad(states.length, judge)
-    await print(states.slice(first, last + 1), options)
+    await print(store, states.slice(first, last + 1), options)
     if (first < last) {
       console.error(
         'zblkfs: the states before the last one could not be judged: the first bad one is one of these',
@@ -193,11 +193,15 @@ async function copyOf(
   return copy
 }
 
-async function print(states: readonly State[], options: Options): Promise<void> {
+/** Prints the transactions with everything that they changed, as `log` does. */
+async function print(store: Store, states: readonly State[], { json = false }: Options): Promise<void> {
+  const history = new DatabaseHistory(store)
   const format = lineFormat({})
+  const names = json ? ALL_FILES : FILES_SHOWN
   await into(process.stdout, async line => {
     for (const { transaction } of states)
-      if (options.json === true) await line(transactionAsJson(transaction))
-      else for (const text of transactionLines(transaction, format)) await line(text)
+      for await (const whole of history.log({ until: transaction.tid, limit: 1, names }))
+        if (json) await line(transactionAsJson(whole))
+        else for (const text of transactionLines(whole, format)) await line(text)
   })
 }

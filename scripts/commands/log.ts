@@ -22,9 +22,13 @@ import { isForeignDatabase } from '../history-source.ts'
 import { lineFormat, withLineOptions, type LineOptions } from '../line-format.ts'
 import { paged } from '../pager.ts'
 import { bytesOfPattern } from '../byte-pattern.ts'
-import { FILES_SHOWN, transactionAsJson, transactionLine, transactionLines } from '../transaction-lines.ts'
-
-const ALL_FILES = 1000
+import {
+  ALL_FILES,
+  FILES_SHOWN,
+  transactionAsJson,
+  transactionLine,
+  transactionLines,
+} from '../transaction-lines.ts'
 
 const NOTES = `
 A denotes an added file, M a changed one, D a removed one, R a renamed one. PATH may be a pattern ('*.jpg', 'src/**'), and

@@ -81,3 +81,23 @@ test('searches a directory of a mount', async () => {
     expect(stdout.slice(0, 16), stderr).toBe(made[3])
   })
 })
+
+test('a file that was replaced is shown as changed, with what else the transaction changed', async () => {
+  const path = `${database}-replaced`
+  const db = await open(path, { create: true })
+  for (let round = 0; round < 4; round++) {
+    await db.files.replaceFile('/script', `exit ${round < 2 ? 0 : 1}`)
+    await db.files.mkdir('/dir').catch(() => undefined)
+    await db.files.replaceFile('/dir/script', `exit ${round < 2 ? 0 : 1}`)
+    await db.files.writeFile('/dir/other', String(round))
+    await db.sync()
+  }
+  await db.close()
+  const { stdout } = await runZblkfs('bisect', 'script', '--db', path, '--', 'sh')
+  expect(stdout.split('\n').slice(1)).toEqual([
+    '  M  dir/other  (1 B)',
+    '  M  dir/script  (6 B)',
+    '  M  script  (6 B)',
+    '',
+  ])
+})

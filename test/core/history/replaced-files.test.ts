@@ -1,6 +1,6 @@
 /** Files that are replaced by new ones, as many programs save. */
 import { expect, onTestFinished, test } from 'vitest'
-import { open } from '../../../index.ts'
+import { open, type LogOptions } from '../../../index.ts'
 import { temporaryDatabase } from '../../tools/temporary-database.ts'
 
 test('a file that was replaced by a new one is changed, unless either is elsewhere too', async () => {
@@ -68,4 +68,46 @@ test('a file that was replaced by a new one is changed, unless either is elsewhe
   await db.restore('/', before, { delete: true })
   // What is restored is another file with the same bytes and attributes.
   expect(await found(before, await db.sync())).toEqual([])
+})
+
+test('a log that names few files shows a replaced file as changed too, and counts it once', async () => {
+  const db = await open(temporaryDatabase(), { create: true })
+  onTestFinished(() => db.close())
+  const names = ['a', 'b', 'c', 'd']
+  for (const name of names) await db.files.writeFile(`/${name}`, 'old')
+  await db.files.writeFile('/gone', '')
+  await db.sync()
+  for (const name of names) {
+    await db.files.writeFile('/tmp', `new ${name}`)
+    await db.files.rename('/tmp', `/${name}`)
+  }
+  await db.files.unlink('/gone')
+  await db.files.writeFile('/more', 'x')
+  await db.sync()
+  const logged = async (
+    options: LogOptions,
+  ): Promise<{ readonly lines: string[]; readonly fileCount: number }> => {
+    for await (const { changes, fileCount } of db.log({ limit: 1, ...options })) {
+      const lines = changes.map(
+        ({ kind, path, sizeBefore, sizeAfter }) => `${kind} ${path} ${sizeBefore} ${sizeAfter}`,
+      )
+      return { lines, fileCount }
+    }
+    throw new Error('nothing is logged')
+  }
+  const all = await logged({})
+  expect(all).toEqual({
+    lines: [
+      ...names.map(name => `changed ${name} 3 5`),
+      'removed gone 0 undefined',
+      'added more undefined 1',
+    ],
+    fileCount: 6,
+  })
+  for (const count of [1, 2, 3, 5]) {
+    const { lines } = await logged({ names: count })
+    expect(lines.length).toBeGreaterThan(0)
+    for (const line of lines) expect(all.lines).toContain(line)
+  }
+  expect(await logged({ path: '/b', names: 1 })).toEqual({ lines: ['changed b 3 5'], fileCount: 1 })
 })
