@@ -127,3 +127,19 @@ export class ScratchMap<K extends number | string, V> {
     return typeof key === 'number' ? key : createHmac('sha256', this.#hashKey).update(key).digest()
   }
 }
+
+/** A set of texts. */
+export class ScratchSet {
+  readonly #hashKey = randomBytes(HASH_KEY_BYTES)
+  readonly #db = openScratch('CREATE TABLE item (key BLOB PRIMARY KEY) WITHOUT ROWID')
+  readonly #add = this.#db.prepare<[Buffer]>('INSERT OR IGNORE INTO item VALUES (?)')
+
+  /** Returns whether the text was not in it. */
+  add(text: string): boolean {
+    return this.#add.run(createHmac('sha256', this.#hashKey).update(text).digest()).changes > 0
+  }
+
+  close(): void {
+    this.#db.close()
+  }
+}

@@ -2,6 +2,7 @@
 import type { Measuring, OnMeasured } from '../../store/capabilities.ts'
 import { TID_NONE, tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import { isKept, newestKeptUpTo } from '../../store/kept-moments.ts'
+import { ScratchSet } from '../../store/scratch-list.ts'
 import type { Store } from '../../store/store.ts'
 import { differences } from '../history/difference.ts'
 import { inodeAt } from '../history/inode-difference.ts'
@@ -45,22 +46,35 @@ export async function* droppedMoments(
     if (!isKept(after, tid)) yield { tid, description }
 }
 
-/** The files that would be dropped, in no particular order. @throws CannotOpenError, StoreError, CorruptRecordError */
+/**
+ * The files that would be dropped, in no particular order. Each path is listed once, also if several files had it one after the
+ * other, with the size of the last one. @throws CannotOpenError, StoreError, CorruptRecordError
+ */
 export async function* droppedFiles(store: Store, plan: PackPlan): AsyncGenerator<DroppedFile> {
-  yield* fromEarlierMoments(store, plan)
+  const listed = new ScratchSet()
+  try {
+    for await (const file of everyDropped(store, plan)) if (listed.add(file.path)) yield file
+  } finally {
+    listed.close()
+  }
+}
+
+/** Newest first. A file that was removed and brought back has several removals. */
+async function* everyDropped(store: Store, plan: PackPlan): AsyncGenerator<DroppedFile> {
   const { before, after } = plan
   const range = { after: before.from, upTo: after.from, removed: true }
   for await (const { info, changes } of log(store, range))
     for (const { oid, path, mode, sizeBefore = 0n } of changes)
       if (!(await existsAt(store, newestKeptUpTo(after, toTid(info.tid - 1n)), oid)))
         yield { path, mode, sizeBytes: sizeBefore }
+  yield* fromEarlierMoments(store, plan)
 }
 
 /** The files of moments before the contiguous history that the next readable moment no longer has. */
 async function* fromEarlierMoments(store: Store, { before, after }: PackPlan): AsyncGenerator<DroppedFile> {
-  const moments = [...before.earlier.toReversed(), before.from]
+  const moments = [before.from, ...before.earlier]
   for (const [index, moment] of moments.entries()) {
-    const next = moments[index + 1]
+    const next = moments[index - 1]
     if (next === undefined || isKept(after, moment)) continue
     const view = await MomentView.open(store, moment)
     for await (const { kind, path, mode, sizeBefore = 0n } of differences(store, moment, next)) {

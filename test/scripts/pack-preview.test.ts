@@ -40,6 +40,26 @@ test('pack --dry-run lists moments and files, and drops nothing', async () => {
   expect((await runZblkfs('pack', database, '--keep', 'all=1d,daily=1w')).exitCode).toBe(2)
 })
 
+test('a path that was removed several times is listed once', async () => {
+  const path = `${database}-again`
+  const db = await open(path, { create: true })
+  const remove = async (): Promise<string> => {
+    await db.files.unlink('/a')
+    return await db.sync()
+  }
+  await db.files.writeFile('/a', 'one')
+  await db.sync()
+  await db.undo(await remove())
+  await remove()
+  await db.files.writeFile('/a', 'longer')
+  await db.sync()
+  await remove()
+  await db.close()
+  const shown = (await zblkfsOutput('pack', path, '--dry-run', '--keep', '0')).split('\n')
+  expect(shown.filter(line => line.startsWith('  D'))).toEqual(['  D  a  (6 B)'])
+  expect(shown.at(-2)).toContain('and 1 file that')
+})
+
 test('a schedule without all= is pointed out', async () => {
   const { stderr, stdout, exitCode } = await runZblkfs('history', database, '--keep', 'daily=30d')
   expect(stderr).toContain('has no all=')
