@@ -153,12 +153,17 @@ export class PackRun {
     const state = memory.state()
     if (state === undefined || this.#marker.edges === undefined) return undefined
     const note = await this.#reader.note(MARK)
-    // A plan is committed before its id is noted.
-    const isNoted = note === state.id || (state.phase === 'planned' && note === state.before)
-    if (!isNoted) return undefined
     const { kept, upTo } = countedBy(state)
+    // A plan is committed before its id is noted. If an older index was put back since, it lacks the plan's last transaction.
+    const isPlan = state.phase === 'planned' && note === state.before && (await this.#hasTransaction(upTo))
+    if (note !== state.id && !isPlan) return undefined
     const { lastTid } = await this.#reader.end()
     return upTo <= lastTid && isReleased(kept, this.#kept) ? state : undefined
+  }
+
+  async #hasTransaction(wanted: Tid): Promise<boolean> {
+    const found = await this.#reader.transactions(wanted - 1n, wanted + 1n)
+    return found.some(({ tid }) => tid === wanted)
   }
 
   /** Begins to mark all objects. */

@@ -11,6 +11,7 @@ import { checkDatabase } from '../../../core/check/check-database.ts'
 import { Database } from '../../../core/database/database.ts'
 import type { File } from '../../../core/database/file.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
+import { open } from '../../../index.ts'
 import { parseTid, TID_NONE, type Tid } from '../../../store/ids.ts'
 import { keptMoments, type KeptMoments } from '../../../store/kept-moments.ts'
 import { PackRun } from '../../../store/indexed/pack/pack-run.ts'
@@ -376,6 +377,34 @@ test('a memory of another time, or a damaged one, does not count', async () => {
   expect(await packCounted(path, await change())).toBeLessThan(60)
   checkTables(path)
   expect(await damages(path)).toEqual([])
+})
+
+test('a plan that was made before an older index was put back does not count', async () => {
+  const { path, change } = await packedAndChanged()
+  await packCounted(path, await change())
+  cpSync(path, `${path}.old`)
+  // Killed once it is planned to drop the state that the older index shows.
+  const kept = await change()
+  const phase = (): string | undefined => {
+    const memory = openMarkMemory(path, false)
+    try {
+      return memory.state()?.phase
+    } finally {
+      memory.close()
+    }
+  }
+  for (let endAt = 0; phase() !== 'planned'; endAt++) expect(await packKilled(path, kept, endAt)).toBe(true)
+  cpSync(`${path}.old`, path)
+  const db = await open(path)
+  const before = await db.files.readFile('/d0/0')
+  await db.files.writeFile('/other', 'x')
+  const tid = parseTid(await db.sync()) ?? TID_NONE
+  await db.close()
+  expect(await packCounted(path, keptMoments(tid, []))).toBeGreaterThanOrEqual(ALL_RECORDS)
+  expect(await damages(path)).toEqual([])
+  const after = await open(path, { readOnly: true })
+  expect((await after.files.readFile('/d0/0')).equals(before)).toBe(true)
+  await after.close()
 })
 
 /** Marks every object. */
