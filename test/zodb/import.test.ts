@@ -1,12 +1,15 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
+import { checkDatabase } from '../../core/check/check-database.ts'
 import {
   importDatabase,
   type ImportOptions,
   type ImportResult,
 } from '../../core/foreign/import/import-database.ts'
-import { formatTid, parseTid } from '../../store/ids.ts'
+import { MomentView } from '../../core/history/moment-view.ts'
+import { isRegular } from '../../core/tree/inode.ts'
+import { formatTid, parseTid, tid as toTid, type Oid } from '../../store/ids.ts'
 import { StoreError } from '../../store/errors.ts'
 import { openFileStorage } from '../../store/filestorage/file-storage.ts'
 import { openSqliteStore } from '../../store/sqlite/open/open-sqlite-store.ts'
@@ -171,6 +174,72 @@ describe('an import', () => {
     expect(await paths.stat('file')).toMatchObject({
       mtimeNs: (await paths.stat('@0000000000000008/file')).mtimeNs,
     })
+  })
+
+  it('follows names that are files at one moment and directories at another', async () => {
+    const file = new HandFile()
+    const tids = Array.from({ length: 8 }, (_, index) => 0x040d_2f7d_0000_0000n + BigInt(index))
+    const bigFile = (oid: number, text: string): { oid: number; data: Uint8Array }[] => [
+      { oid, data: made.bigFile(4096, oid + 1) },
+      { oid: oid + 1, data: made.tree(made.LOTREE, 0, made.ref(oid + 2, made.ZBLK0)) },
+      { oid: oid + 2, data: made.data(made.ZBLK0, text) },
+    ]
+    const [one, two] = [made.ref(10, made.ZBIGFILE), made.ref(20, made.ZBIGFILE)]
+    const [dir, inner] = [made.ref(30, made.MAPPING), made.ref(31, made.MAPPING)]
+    const moment = (index: number, ...mappings: readonly Parameters<typeof made.mapping>[0][]): void => {
+      file.add({
+        tid: tids[index]!,
+        records: [
+          ...(index === 0 ? [...bigFile(10, 'one'), ...bigFile(20, 'two')] : []),
+          ...mappings.map((entries, place) => ({ oid: [0, 30, 31][place]!, data: made.mapping(entries) })),
+        ],
+      })
+    }
+    moment(0, { x: one, y: two })
+    // A file becomes a directory, that of another file, which is renamed.
+    moment(1, { x: dir, z: one }, { a: two })
+    // Only empty directories are left, then the name is that of a file.
+    moment(2, { one, two }, { deep: inner }, {})
+    moment(3, { x: one, two })
+    // A file moves into the directory that takes its name, and back.
+    moment(4, { x: dir, two }, { deep: inner }, { a: one })
+    moment(5, { x: one, two })
+    moment(6, { x: two, two: one })
+    moment(7, { x: dir, y: dir }, { deep: inner, b: two }, { a: one })
+    const source = join(temporaryDirectory(), 'Data.fs')
+    writeFileSync(source, file.bytes)
+    const path = join(temporaryDirectory(), 'db')
+    await importInto(source, path, { history: true })
+    const paths = await openPaths(path)
+    const store = await openSqliteStore(path, { readOnly: true })
+    onTestFinished(() => store.close())
+    const oids = new Map<string, Set<Oid | undefined>>()
+    for (const [index, names] of [
+      { x: 'one', y: 'two' },
+      { 'x/a': 'two', z: 'one' },
+      { one: 'one', two: 'two' },
+      { x: 'one', two: 'two' },
+      { 'x/deep/a': 'one', two: 'two' },
+      { x: 'one', two: 'two' },
+      { x: 'two', two: 'one' },
+      { 'x/deep/a': 'one', 'x/b': 'two' },
+    ].entries()) {
+      const at = toTid(tids[index]!)
+      const view = await MomentView.open(store, at)
+      const found: string[] = []
+      for await (const entry of view.walk()) if (isRegular(entry.inode)) found.push(entry.path.text)
+      expect(found.sort(), `moment ${index}`).toEqual(Object.keys(names).sort())
+      for (const [name, text] of Object.entries(names)) {
+        expect(String((await paths.read(`@${formatTid(at)}/${name}`)).subarray(0, 3)), name).toBe(text)
+        oids.set(text, (oids.get(text) ?? new Set()).add((await view.find(name))?.oid))
+      }
+    }
+    // A file keeps its inode under all of its names.
+    expect([...oids.values()].map(({ size }) => size)).toEqual([1, 1])
+    const damage: unknown[] = []
+    const report = (found: unknown): void => void damage.push(found)
+    await checkDatabase(path, { data: true, repair: false, report, progress: () => undefined })
+    expect(damage).toEqual([])
   })
 
   it('of a truncated database keeps its complete transactions, or reports the reason', async () => {

@@ -1,7 +1,7 @@
 /** The directories and inodes of imported files: names are added and removed as in the source. */
 import { processOwner } from '../../process-owner.ts'
 import type { Connection } from '../../objects/connection.ts'
-import { Directory } from '../../tree/directory.ts'
+import { Directory, type NamedInode } from '../../tree/directory.ts'
 import { Inode } from '../../tree/inode.ts'
 import { Ref } from '../../objects/pickle/value.ts'
 import { Superblock } from '../../tree/superblock.ts'
@@ -60,28 +60,40 @@ export class FileTree {
     return inode.oid
   }
 
-  /** Gives an inode a name, in directories made as needed. @throws ImportError if a parent is not a directory, or the name exists. */
+  /**
+   * Gives an inode a name, in directories made as needed. A directory of that name without files is removed: the source had files there
+   * at an earlier moment. @throws ImportError if a parent is not a directory, or the name exists.
+   */
   async link(path: string, file: Oid, timeNs: bigint): Promise<void> {
     const { directory, name } = await this.#makeParent(path, timeNs)
-    const entries = Directory.of(this.#connection, await this.#activated(directory))
-    if ((await entries.get(name)) !== undefined) throw taken(path)
+    const found = await this.#entries(directory).then(entries => entries.get(name))
+    if (found !== undefined) {
+      if (await this.#hasFiles(found)) throw taken(path)
+      await this.#removeDirectory(directory, name, found)
+    }
     const inode = await this.#activated(file)
     inode.nlink += 1
-    if (inode.nlink === 1) await this.#count(0, 1)
-    await entries.set(name, inode)
+    // It may have lost its last name in the same transaction.
+    if (inode.nlink === 1) await this.#count(inode.stored, 1)
+    await (await this.#entries(directory)).set(name, await this.#activated(file))
     await this.#setTimes(directory, timeNs)
   }
 
   /** Removes a name; resolves to whether the inode has others. */
   async unlink(path: string, file: Oid, timeNs: bigint): Promise<boolean> {
     const { directory, name } = await this.#makeParent(path, timeNs)
-    await Directory.of(this.#connection, await this.#activated(directory)).delete(name)
+    await (await this.#entries(directory)).delete(name)
     await this.#setTimes(directory, timeNs)
     const inode = await this.#activated(file)
     inode.nlink -= 1
     if (inode.nlink > 0) return true
     await this.#count(-(await this.#activated(file)).stored, -1)
     return false
+  }
+
+  /** Whether an inode has a name. */
+  async isNamed(file: Oid): Promise<boolean> {
+    return (await this.#activated(file)).nlink > 0
   }
 
   /** Sets the attributes of a file. */
@@ -131,6 +143,35 @@ export class FileTree {
     await this.#setTimes(parent, timeNs)
     await this.#count(0, 1)
     return inode.oid
+  }
+
+  /** Whether an inode is not a directory, or one with such an inode at any depth. */
+  async #hasFiles(oid: Oid): Promise<boolean> {
+    if ((await this.#activated(oid)).entries === undefined) return true
+    for await (const entry of this.#children(oid)) if (await this.#hasFiles(entry.oid)) return true
+    return false
+  }
+
+  /** Removes a directory with the directories in it. */
+  async #removeDirectory(parent: Oid, name: string, oid: Oid): Promise<void> {
+    for await (const entry of this.#children(oid)) await this.#removeDirectory(oid, entry.name, entry.oid)
+    await (await this.#entries(parent)).delete(name)
+    ;(await this.#activated(parent)).nlink -= 1
+    ;(await this.#activated(oid)).nlink = 0
+    await this.#count(0, -1)
+  }
+
+  async *#children(directory: Oid): AsyncGenerator<NamedInode> {
+    for (let after: string | undefined; ;) {
+      const [entry] = await (await this.#entries(directory)).after(after, 1)
+      if (entry === undefined) return
+      yield entry
+      after = entry.name
+    }
+  }
+
+  async #entries(directory: Oid): Promise<Directory> {
+    return Directory.of(this.#connection, await this.#activated(directory))
   }
 
   async #setTimes(directory: Oid, timeNs: bigint): Promise<void> {

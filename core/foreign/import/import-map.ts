@@ -85,6 +85,11 @@ interface FileRow {
   readonly touched: bigint
 }
 
+interface PathRow {
+  readonly name: string
+  readonly file: bigint
+}
+
 export class ImportMap {
   readonly #db: Database.Database
   readonly #sql: ReturnType<typeof prepare>
@@ -235,6 +240,21 @@ export class ImportMap {
     return before === undefined ? undefined : oidOf(before)
   }
 
+  /**
+   * Removes and returns a name that was not seen at `tid` and that cannot exist beside `name`: it is that of a directory above, or is
+   * below.
+   */
+  takeConflicting(name: string, tid: Tid): { readonly name: string; readonly file: Oid } | undefined {
+    for (let end = name.indexOf('/'); end !== -1; end = name.indexOf('/', end + 1)) {
+      const above = name.slice(0, end)
+      const row = this.#sql.unseenAt.get(above, tid)
+      if (row !== undefined) return this.#take(row)
+    }
+    // '0' follows '/'.
+    const below = this.#sql.unseenBetween.get(`${name}/`, `${name}0`, tid)
+    return below && this.#take(below)
+  }
+
   /** A file without a name at `tid`. */
   nextUnnamed(tid: Tid): Oid | undefined {
     const row = this.#sql.unnamed.get(tid)
@@ -244,9 +264,12 @@ export class ImportMap {
   /** Removes and returns a name that was not seen at `tid`. */
   takeVanished(tid: Tid): { readonly name: string; readonly file: Oid } | undefined {
     const row = this.#sql.vanished.get(tid)
-    if (row === undefined) return undefined
-    this.#sql.dropPath.run(row.name)
-    return { name: row.name, file: oidOf(row.file) }
+    return row && this.#take(row)
+  }
+
+  #take({ name, file }: PathRow): { readonly name: string; readonly file: Oid } {
+    this.#sql.dropPath.run(name)
+    return { name, file: oidOf(file) }
   }
 
   /** All names, in order. */
@@ -298,10 +321,6 @@ const mappedFile = ({ oid, inode, stored, touched }: FileRow): MappedFile => ({
 function prepare(db: Database.Database) {
   const object = 'SELECT oid, ours, file, written FROM object'
   const file = 'SELECT oid, inode, stored, touched FROM file'
-  interface PathRow {
-    readonly name: string
-    readonly file: bigint
-  }
   return {
     state: db.prepare<[string]>('SELECT value FROM state WHERE key = ?').pluck(),
     setState: db.prepare(
@@ -333,6 +352,14 @@ function prepare(db: Database.Database) {
       .safeIntegers(),
     vanished: db
       .prepare<[bigint], PathRow>('SELECT name, file FROM path WHERE seen <> ? LIMIT 1')
+      .safeIntegers(),
+    unseenAt: db
+      .prepare<[string, bigint], PathRow>('SELECT name, file FROM path WHERE name = ? AND seen <> ?')
+      .safeIntegers(),
+    unseenBetween: db
+      .prepare<[string, string, bigint], PathRow>(
+        'SELECT name, file FROM path WHERE name > ? AND name < ? AND seen <> ? LIMIT 1',
+      )
       .safeIntegers(),
     dropPath: db.prepare('DELETE FROM path WHERE name = ?'),
     nextPath: db

@@ -32,6 +32,8 @@ export class ImportedNames {
   readonly #options: ImportedNamesOptions
   /** Whether the last walk saw all names. A resumed import walks them again. */
   #isComplete = false
+  /** Inodes' files that have lost their last name; they may get another one at the same moment. */
+  readonly #nameless = new Set<Oid>()
 
   constructor(options: ImportedNamesOptions) {
     this.#options = options
@@ -62,7 +64,18 @@ export class ImportedNames {
     })
     for await (const { path, file } of names)
       if (map.file(file) !== undefined) await this.#name(path, file, moment)
-    if (!this.#isComplete && !isLast) return
+    if (this.#isComplete || isLast) await this.#updateUnseen(moment)
+    for (const file of this.#nameless) {
+      const inode = map.file(file)?.inode
+      if (inode !== undefined && !(await moment.tree.isNamed(inode))) map.setInode(file, undefined)
+    }
+    this.#nameless.clear()
+  }
+
+  /** Names files that have no name, and removes names that are no longer there. */
+  async #updateUnseen(moment: NamedMoment): Promise<void> {
+    const { map } = this.#options
+    const { at } = moment.source
     for (let file = map.nextUnnamed(at); file !== undefined; file = map.nextUnnamed(at))
       await this.#name(`${UNNAMED}/${formatOid(file)}`, file, moment)
     for (let gone = map.takeVanished(at); gone !== undefined; gone = map.takeVanished(at))
@@ -71,8 +84,12 @@ export class ImportedNames {
 
   async #name(name: string, file: Oid, moment: NamedMoment): Promise<void> {
     const { map } = this.#options
-    const before = map.seePath(name, file, moment.source.at)
+    const { at } = moment.source
+    const before = map.seePath(name, file, at)
     if (before === file) return
+    // What was a file may be a directory now, and the other way round.
+    for (let gone = map.takeConflicting(name, at); gone !== undefined; gone = map.takeConflicting(name, at))
+      await this.#unname(gone.name, gone.file, moment)
     if (before !== undefined) await this.#unname(name, before, moment)
     const inode = map.file(file)?.inode ?? (await this.#createInode(file, moment))
     await moment.tree.link(this.pathOf(name), inode, moment.timeNs)
@@ -89,9 +106,8 @@ export class ImportedNames {
   }
 
   async #unname(name: string, file: Oid, { tree, timeNs }: NamedMoment): Promise<void> {
-    const { map } = this.#options
-    const inode = map.file(file)?.inode
+    const inode = this.#options.map.file(file)?.inode
     if (inode === undefined) return
-    if (!(await tree.unlink(this.pathOf(name), inode, timeNs))) map.setInode(file, undefined)
+    if (!(await tree.unlink(this.pathOf(name), inode, timeNs))) this.#nameless.add(file)
   }
 }
