@@ -10,8 +10,9 @@
  *     C: 3 watch 0000000000000010 -                    stop
  *     C: 5 bye
  *
- * A client that does not answer a pin in time is killed: it would read bytes of another transaction than it requested. Source: the
- * description of the isolation protocol in wendelin.core.
+ * A client that does not acknowledge a pin in time is killed, after `0 fatal: <reason>`: it would read bytes of another transaction than
+ * it requested. One that sends no valid frames gets `0 error: <reason>`, and its link ends. Source: the description of the isolation
+ * protocol in wendelin.core, and the messages that its tests expect.
  */
 import type { Logger } from 'pino'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -120,7 +121,7 @@ export class WatchLink {
 
   #receive(frame: string): void {
     const [, digits = '', message = ''] = /^(\d{1,15}) (.+)$/.exec(frame) ?? []
-    if (digits === '') return this.#fail('a frame is not "<number> <message>"')
+    if (digits === '') return this.#fail(`invalid frame: ${JSON.stringify(`${frame}\n`)} (invalid stream)`)
     const number = Number(digits)
     if (number % 2 === 0) this.#answered(number, message)
     else if (message === 'bye') this.end()
@@ -130,8 +131,8 @@ export class WatchLink {
 
   #answered(number: number, message: string): void {
     const pin = this.#pins.get(number)
-    if (pin === undefined || message !== 'ack')
-      return void this.#kill(`its answer '${message}' is not an ack of a pin`)
+    if (pin === undefined) return this.#fail(`unexpected reply: "${number} ${message}"`)
+    if (message !== 'ack') return void this.#kill(`its answer '${message}' is not an ack of a pin`)
     this.#pins.delete(number)
     clearTimeout(pin.timer)
     pin.acked()
@@ -143,11 +144,11 @@ export class WatchLink {
     try {
       await this.#requests.handle(this, message)
     } catch (error) {
-      answer = `error ${messageOf(error).replaceAll('\n', ' ')}`
+      answer = `error ${messageOf(error)}`
     } finally {
       this.#requestsInProgress--
     }
-    this.#send(`${number} ${answer}`.slice(0, ANSWER_MAX_BYTES))
+    this.#send(lineOf(`${number} ${answer}`))
   }
 
   #send(frame: string): void {
@@ -160,14 +161,16 @@ export class WatchLink {
   }
 
   #fail(reason: string): void {
-    this.#send(`0 fatal: ${reason}`)
-    void this.#kill(reason)
+    this.#log.warn({ pid: this.#pid }, `a link of head/watch ends: ${reason}`)
+    this.#send(lineOf(`0 error: ${reason}`))
+    this.end()
   }
 
   /** Ends the client's process, and then the link. */
   async #kill(reason: string): Promise<void> {
     if (this.#isEnded || this.#isKilling) return
     this.#isKilling = true
+    this.#send(lineOf(`0 fatal: ${reason}`))
     this.#log.error({ pid: this.#pid }, `a client of head/watch is killed: ${reason}`)
     if (!(await this.#isGone('SIGBUS', BUS_MS)) && !(await this.#isGone('SIGKILL', KILL_MS)))
       this.#log.error(
@@ -212,3 +215,5 @@ export class WatchLink {
     return taken
   }
 }
+
+const lineOf = (text: string): string => text.replaceAll(/[^ -~]/g, '?').slice(0, ANSWER_MAX_BYTES)

@@ -17,7 +17,7 @@ import { blockParts } from '../../big-file/block-parts.ts'
 import { Ref } from '../../objects/pickle/value.ts'
 import type { Connection } from '../../objects/connection.ts'
 import { formatOid, formatTid, parseOid, parseTid, type Oid, type Tid } from '../../../store/ids.ts'
-import { ObjectNotFoundError, StoreError } from '../../../store/errors.ts'
+import { messageOf, ObjectNotFoundError, StoreError } from '../../../store/errors.ts'
 import type { LiveView } from '../file-system/live-view.ts'
 import type { View } from '../file-system/view.ts'
 import { openForeignFile, type ForeignFile } from '../file.ts'
@@ -84,11 +84,11 @@ export class Watches {
     for (const link of this.#byLink.keys()) link.end()
   }
 
-  /** Sets up, moves or ends a watch. @throws StoreError, ObjectNotFoundError */
+  /** Sets up, moves or ends a watch. @throws StoreError, whose message begins as that of WCFS. */
   async watch(link: WatchLink, request: string): Promise<void> {
     const [, name = '', moment = ''] = /^watch ([0-9a-f]{16}) (-|@[0-9a-f]{16})$/.exec(request) ?? []
     const file = parseOid(name)
-    if (file === undefined) throw new StoreError(`${request}: not "watch <file> @<at>" or "watch <file> -"`)
+    if (file === undefined) throw new StoreError(`bad watch: not a watch request: "${request}"`)
     const watches = this.#byLink.get(link)
     if (watches === undefined) return
     const known = watches.get(file)
@@ -98,10 +98,14 @@ export class Watches {
     }
     const at = parseTid(moment.slice(1))
     if (at === undefined) throw new StoreError(`${moment} is not a transaction`)
-    await this.#reach(link, at)
-    if (link.isEnded) return
-    if (known === undefined) await this.#begin(link, watches, file, at)
-    else await (known.change = known.change.catch(() => undefined).then(() => this.#move(known, at)))
+    try {
+      await this.#reach(link, at)
+      if (link.isEnded) return
+      if (known === undefined) await this.#begin(link, watches, file, at)
+      else await (known.change = known.change.catch(() => undefined).then(() => this.#move(known, at)))
+    } catch (cause) {
+      throw new StoreError(`setup watch f<${name}> ${moment}: ${messageOf(cause)}`, { cause })
+    }
   }
 
   /** Pins the blocks of a read; resolves to the moment of the head as of which they may be served. */

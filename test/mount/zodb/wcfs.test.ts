@@ -283,11 +283,15 @@ describe('clients of the isolation protocol', () => {
   test('errors are answered, and change nothing', async () => {
     const paths = await wcfsPaths(tiny.path)
     const client = await Client.open(paths)
-    expect(await client.ask(`watch 00000000000000ff @${atOf(3)}`)).toMatch(/^error .*00000000000000ff/)
-    expect(await client.ask(`watch ${FILE_B} @yesterday`)).toMatch(/^error .*not "watch <file> @<at>"/)
-    expect(await client.ask('hello')).toMatch(/^error hello/)
+    expect(await client.ask(`watch 00000000000000ff @${atOf(3)}`)).toMatch(
+      RegExp(`^error setup watch f<00000000000000ff> @${atOf(3)}: .*00000000000000ff`),
+    )
+    expect(await client.ask(`watch ${FILE_B} @yesterday`)).toMatch(/^error bad watch: not a watch request: "/)
+    expect(await client.ask('hello')).toBe('error bad watch: not a watch request: "hello"')
     expect(await client.watch(`@${atOf(3)}`)).toBe('ok')
-    expect(await client.watch(`@${atOf(2)}`)).toMatch(/^error going back in history is forbidden/)
+    expect(await client.watch(`@${atOf(2)}`)).toMatch(
+      RegExp(`^error setup watch f<${FILE_B}> @${atOf(2)}: going back in history is forbidden`),
+    )
     expect(await client.read(stateOf(3).length)).toEqual(stateOf(3))
     expect(await client.watch('-')).toBe('ok')
     await client.send('99 bye\n')
@@ -317,18 +321,39 @@ describe('clients of the isolation protocol', () => {
     await client.close()
   })
 
-  test.each(['no number\n', '2 ack\n', `1 ${'x'.repeat(5000)}`])(
-    'a client that sends %j is killed',
-    async frame => {
-      const paths = await wcfsPaths(tiny.path)
-      const { pid, ended } = victim()
-      const client = await Client.open(paths, pid)
-      await client.send(frame)
-      expect((await ended)[1]).toBe('SIGBUS')
-      await client.ended
-      await client.close()
-    },
-  )
+  test('a client that answers a pin with anything but an ack is killed', async () => {
+    const database = new GrowingFile(LAST - 1)
+    const paths = await wcfsPaths(database.path)
+    const { pid, ended } = victim()
+    const client = await Client.open(paths, pid)
+    expect(await client.watch(`@${atOf(LAST - 1)}`)).toBe('ok')
+    client.isMute = true
+    database.append(LAST)
+    await paths.read('head/at')
+    const reading = paths.read(`head/bigfile/${FILE_B}`)
+    await expect.poll(() => client.frames.length).toBeGreaterThan(1)
+    await client.send(`${client.frames.at(-1)?.split(' ')[0]} nak\n`)
+    expect((await ended)[1]).toBe('SIGBUS')
+    await client.ended
+    await reading
+    expect(client.frames.at(-1)).toMatch(/^0 fatal: .*'nak'/)
+    await client.close()
+  })
+
+  test.each([
+    ['zzz hello\n', '0 error: invalid frame: "zzz hello\\n" (invalid stream)'],
+    ['2 ack\n', '0 error: unexpected reply: "2 ack"'],
+    [`1 ${'x'.repeat(5000)}`, '0 error: a frame is too long'],
+  ])('the link of a client that sends %j ends, and the client lives', async (frame, told) => {
+    const paths = await wcfsPaths(tiny.path)
+    const { pid } = victim()
+    const client = await Client.open(paths, pid)
+    await client.send(frame)
+    await client.ended
+    expect(client.frames.at(-1)).toBe(told)
+    await client.close()
+    expect(process.kill(pid, 0)).toBe(true)
+  })
 
   test('a client that goes away holds no moment and delays no read', async () => {
     const database = new GrowingFile(LAST - 1)
