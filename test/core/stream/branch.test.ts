@@ -46,7 +46,7 @@ async function goOn(path: string, history: History, seed: number): Promise<Histo
 /** Makes a branch; resolves to its history. */
 async function begin(path: string, name: string, history: History, base: Tid): Promise<History> {
   await createBranch(path, name, base)
-  const begun = [...history.filter(({ tid }) => tid <= base)]
+  const begun = history.filter(({ tid }) => tid <= base)
   await reading(branchPath(path, name), async store => {
     for await (const { tid, user, description, extension } of store.transactions({ after: base }))
       begun.push({ tid, user, description, extension, records: rootOnly })
