@@ -97,13 +97,18 @@ export function removeReserve(database: string): boolean {
 export class Reserve {
   readonly #database: () => string
   readonly #owner: () => Owner
+  readonly #isNamed: () => boolean
   #isPossible = true
   #isForAmple = false
 
-  /** @param database returns its path, through the descriptor of its directory. @param owner the database's owner, who also owns the file. */
-  constructor(database: () => string, owner: () => Owner) {
+  /**
+   * @param database returns its path, through the descriptor of its directory. @param owner the database's owner, who also owns the file.
+   * @param isNamed whether the database still has that path: a removed one has no reserve, and a renamed one has it under its new name.
+   */
+  constructor(database: () => string, owner: () => Owner, isNamed: () => boolean) {
     this.#database = database
     this.#owner = owner
+    this.#isNamed = isNamed
   }
 
   /** From now on {@link Reserve.hold} fills it up on a disk with ample space too. */
@@ -132,8 +137,9 @@ export class Reserve {
    */
   close(): void {
     if (this.#isShort()) return
-    this.giveUp()
     try {
+      if (!this.#isNamed()) return
+      this.giveUp()
       rmdirSync(logDirectory(this.#database()))
     } catch {
       // There is none, or the log is in it.
@@ -178,6 +184,7 @@ export class Reserve {
   }
 
   #allocate(bytes: number): void {
+    if (!this.#isNamed()) return
     const directory = makeLogDirectory(logDirectory(this.#database()), this.#owner())
     try {
       const path = heldPath(directory, RESERVE)

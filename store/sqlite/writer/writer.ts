@@ -82,6 +82,7 @@ async function open(): Promise<Opened> {
   const reserve = new Reserve(
     () => name.held,
     () => fstatSync(fd),
+    () => name.leadsTo(fd),
   )
   reserve.hold()
   return { db, checkpoints, files, guard, reserve, reserveTimer: holdLater(reserve), ...writers }
@@ -90,12 +91,7 @@ async function open(): Promise<Opened> {
 const holdLater = (reserve: Reserve): NodeJS.Timeout =>
   setTimeout(() => {
     reserve.holdOnAmpleDisk()
-    try {
-      // Otherwise the database was renamed or removed: the next change notices that.
-      if (name.leadsTo(fd)) reserve.hold()
-    } catch {
-      // The directory cannot be reached: the next change says why.
-    }
+    reserve.hold()
   }, RESERVE_AFTER_MS)
 
 const answerOf = ({ committer, checkpoints }: Opened, result: Done): WriterReply => ({

@@ -70,6 +70,8 @@ test('rescue saves a removed database from the open descriptors, including unsto
       stdout: expect.stringMatching(/(is|are) lost: .* was removed/),
     })
     expect(mountedAt(dir)).toBeUndefined()
+    // Nothing was made under the old name, not even a reserve of space.
+    expect([db, `${db}-log`].filter(existsSync)).toEqual([])
   })
 })
 
