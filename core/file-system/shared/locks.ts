@@ -48,8 +48,8 @@ export class SharedLocks implements LockOperations {
     if (answer === 'aborted') throw new ErrnoError('EINTR')
     try {
       await this.#refresh(oid)
-      // While it waited, the mount may have been fenced.
-      this.#assertThere(ino)
+      // While it waited, the mount may have been fenced, and may be rejoining: the lock can have the epoch after that already.
+      await this.#sharing.read(() => this.#assertThere(ino))
     } catch (error) {
       await this.#locking.unlock(oid, owner, lock)
       throw error

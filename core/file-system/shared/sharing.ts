@@ -221,12 +221,14 @@ export class Sharing {
     if (lost === undefined) return
     const { leasing, context, store, locking } = this.#parts
     await leasing.rejoin()
-    if (context.writeBack.isDirty) this.dropped.note()
+    const { isDirty } = context.writeBack
     this.#transaction.drop()
     // A commit that was waiting has no lease: the store is fenced again by it.
     this.#lost = undefined
     try {
       await context.writeBack.revert(async () => {
+        // Not before: a request that began meanwhile was storing what is dropped now.
+        if (isDirty) this.dropped.note()
         await context.bookkeeping.restart()
         const { live } = context
         live.accessTimes.clear()

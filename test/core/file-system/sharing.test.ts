@@ -3,10 +3,13 @@ import { pino } from 'pino'
 import { expect, test, vi } from 'vitest'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Handles } from '../../../core/file-system/inodes/handles.ts'
+import { SharedLocks } from '../../../core/file-system/shared/locks.ts'
 import { Sharing, type SharingParts } from '../../../core/file-system/shared/sharing.ts'
-import type { Fh } from '../../../core/file-system/operations.ts'
+import { ino, type Fh } from '../../../core/file-system/operations.ts'
+import type { Context } from '../../../core/file-system/context.ts'
 import { WriterGoneError } from '../../../store/errors.ts'
-import { TID_NONE, type Tid } from '../../../store/ids.ts'
+import type { FileLocking, LockOwner } from '../../../store/file-locking.ts'
+import { oid, TID_NONE, type Tid } from '../../../store/ids.ts'
 import type { LeaseWatcher } from '../../../store/leasing.ts'
 
 function opened() {
@@ -15,7 +18,7 @@ function opened() {
     released: 0,
     rejoined: 0,
     isDirty: false,
-    whileReverting: () => undefined as void,
+    whileReverting: () => undefined as void | Promise<void>,
     /** What the answers to requests for the lease wait for. */
     answers: Promise.resolve(),
     /** The answer about what others have stored. */
@@ -57,7 +60,7 @@ function opened() {
       },
       storeAll: async () => undefined,
       revert: async (restore: () => Promise<void>) => {
-        state.whileReverting()
+        await state.whileReverting()
         state.isDirty = false
         await restore()
       },
@@ -188,6 +191,50 @@ test('an fsync of what a rejoin drops fails, once, whether it began before or af
   const done = async (): Promise<void> => undefined
   await expect(sharing.dropped.fsync(done, before)).rejects.toMatchObject({ code: 'EIO' })
   for (const fh of [running, before, open()]) await sharing.dropped.fsync(done, fh)
+})
+
+test('a sync that begins while a rejoin drops changes fails', async () => {
+  const { state, sharing, fence } = opened()
+  const work = Promise.withResolvers<void>()
+  let sync: Promise<void> | undefined
+  state.isDirty = true
+  state.whileReverting = () => void (sync = sharing.dropped.sync(() => work.promise))
+  fence?.(new WriterGoneError('cut off'))
+  await sharing.rejoin()
+  work.resolve()
+  await expect(sync).rejects.toThrow('dropped')
+})
+
+test('a lock that is granted during the rejoin which drops its file is released', async () => {
+  const { state, sharing, fence } = opened()
+  const file = { isGone: false }
+  const granted = Promise.withResolvers<'locked'>()
+  const unlocked: unknown[] = []
+  const locking = {
+    lock: () => granted.promise,
+    unlock: async (of: unknown) => void unlocked.push(of),
+  } as unknown as FileLocking
+  const live = {
+    isRetired: () => file.isGone,
+    oidOf: () => oid(70),
+    knownOf: () => file,
+    known: () => undefined,
+  }
+  const locks = new SharedLocks(locking, { live } as unknown as Context, sharing)
+  const owner: LockOwner = { kind: 'fcntl', id: 1n }
+  const range = { start: 0n, last: 9n, isExclusive: true, pid: 1 }
+  const lock = locks.lock(ino(70), owner, range)
+  lock.catch(() => undefined)
+  state.isDirty = true
+  state.whileReverting = async () => {
+    granted.resolve('locked')
+    await sleep(10)
+    file.isGone = true
+  }
+  fence?.(new WriterGoneError('cut off'))
+  await sharing.rejoin()
+  await expect(lock).rejects.toMatchObject({ code: 'ESTALE' })
+  expect(unlocked).toEqual([oid(70)])
 })
 
 test('a rejoin that drops nothing fails no fsync', async () => {
