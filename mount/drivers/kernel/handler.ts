@@ -2,6 +2,7 @@
 import type { Operations } from '../../../core/file-system/operations.ts'
 import type { Message, RequestHeader } from './abi/message.ts'
 import type { KernelNotifier } from './kernel-notifier.ts'
+import type { ListingHabits } from './listing-habits.ts'
 import type { ReadBuffers } from './read-buffers.ts'
 import type { Replies } from './replies.ts'
 
@@ -11,6 +12,7 @@ export interface HandlerContext {
   readonly replies: Replies
   readonly notifier: KernelNotifier
   readonly readBuffers: ReadBuffers
+  readonly habits: ListingHabits
   readonly session: SessionRequests
   /** The length of fuse_setxattr_in, as agreed at INIT. */
   readonly setxattrBytes: 8 | 16

@@ -8,17 +8,8 @@
 import { constants } from 'node:fs'
 import { constants as osConstants } from 'node:os'
 import { ErrnoError, NAME_ABSENT } from '../../../core/file-system/errno.ts'
-import {
-  DOT,
-  DOT_DOT,
-  type Attributes,
-  type DirectoryEntry,
-  type Entry,
-  type ListedEntry,
-  type Operations,
-} from '../../../core/file-system/operations.ts'
+import { type Attributes, type Entry, type Operations } from '../../../core/file-system/operations.ts'
 import type { LockOwner } from '../../../store/file-locking.ts'
-import { directoryEntriesIn, directoryEntryBytes } from './abi/directory.ts'
 import {
   AllocateFlag,
   FSYNC_FDATASYNC,
@@ -35,18 +26,20 @@ import { MAX_TRANSFER_BYTES } from './abi/init.ts'
 import type { Message, RequestHeader } from './abi/message.ts'
 import { Opcode } from './abi/opcodes.ts'
 import { changesNothing, readSetattr } from './abi/setattr.ts'
+import { DIRECTORY_HANDLERS } from './directory-handlers.ts'
 import type { Handler, HandlerContext } from './handler.ts'
 import { LOCK_HANDLERS } from './lock-handlers.ts'
 import { dropsSetuid, keepsSetuid, keepsSetuidAs, seesTrustedAs } from './capabilities.ts'
 import type { Replies } from './replies.ts'
 
 const { ENOTTY } = osConstants.errno
+const { S_IFDIR, S_IFMT } = constants
 
 /** Maximum length of a copy_file_range whose reply has 32 bits. */
 const COPY_MAX = 0x7fff_f000n
 
 const NAMES: Readonly<Record<number, Handler>> = {
-  [Opcode.LOOKUP]: async (request, message, { operations, replies, notifier, session }) => {
+  [Opcode.LOOKUP]: async (request, message, { operations, replies, notifier, session, habits }) => {
     const { name } = message.name(0)
     let entry: Entry
     try {
@@ -56,6 +49,7 @@ const NAMES: Readonly<Record<number, Handler>> = {
       session.absent(request)
       return replies.absence(request)
     }
+    if ((entry.attributes.mode & S_IFMT) !== S_IFDIR) habits.lookedUp(request.caller.pid)
     replies.entry(request, entry)
   },
   [Opcode.SYMLINK]: async (request, message, { operations, replies }) => {
@@ -235,31 +229,6 @@ const FILES: Readonly<Record<number, Handler>> = {
   },
 }
 
-const DIRECTORIES: Readonly<Record<number, Handler>> = {
-  [Opcode.OPENDIR]: async (request, message, { operations, replies }) => {
-    replies.openedDirectory(request, await operations.opendir(request.ino, message.u32(0), request.caller))
-  },
-  [Opcode.READDIR]: async (request, message, { operations, replies }) => {
-    replies.directory(request, await readDirectory(request, message, operations, false))
-  },
-  [Opcode.READDIRPLUS]: async (request, message, { operations, replies }) => {
-    const listed = await readDirectoryPlus(request, message, operations)
-    replies.directory(
-      request,
-      listed.map(({ entry }) => entry),
-      listed.map(({ found }) => found),
-    )
-  },
-  [Opcode.RELEASEDIR]: async (request, message, { operations, replies }) => {
-    await operations.releasedir(request.ino, message.fh(0))
-    replies.empty(request)
-  },
-  [Opcode.FSYNCDIR]: async (request, message, { operations, replies }) => {
-    await operations.fsyncdir(request.ino, message.fh(0))
-    replies.empty(request)
-  },
-}
-
 const CONTROL: Readonly<Record<number, Handler>> = {
   [Opcode.INIT]: (request, message, { session }) => session.init(request, message),
   [Opcode.DESTROY]: (request, _message, { replies }) => replies.empty(request),
@@ -277,7 +246,7 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
   ...NAMES,
   ...INODES,
   ...FILES,
-  ...DIRECTORIES,
+  ...DIRECTORY_HANDLERS,
   ...CONTROL,
   ...LOCK_HANDLERS,
 }
@@ -342,48 +311,3 @@ async function dropPrivileges({ ino, caller }: RequestHeader, operations: Operat
 }
 
 /** The entries that fit into a reply of the requested size. */
-async function readDirectory(
-  request: RequestHeader,
-  message: Message,
-  operations: Operations,
-  plus: boolean,
-): Promise<readonly DirectoryEntry[]> {
-  const [fh, cookie] = [message.fh(0), message.bigU64(8)]
-  const size = Math.min(message.u32(16), MAX_TRANSFER_BYTES)
-  const entries = await operations.readdir(request.ino, fh, cookie, directoryEntriesIn(size, plus))
-  let left = size
-  const tooMany = entries.findIndex(entry => (left -= directoryEntryBytes(entry, plus)) < 0)
-  return tooMany < 0 ? entries : entries.slice(0, tooMany)
-}
-
-async function readDirectoryPlus(
-  request: RequestHeader,
-  message: Message,
-  operations: Operations,
-): Promise<readonly ListedEntry[]> {
-  if (operations.readdirplus !== undefined) {
-    const [fh, cookie] = [message.fh(0), message.bigU64(8)]
-    let left = Math.min(message.u32(16), MAX_TRANSFER_BYTES)
-    return await operations.readdirplus(
-      request.ino,
-      fh,
-      cookie,
-      directoryEntriesIn(left, true),
-      entry => (left -= directoryEntryBytes(entry, true)) >= 0,
-    )
-  }
-  const listed: ListedEntry[] = []
-  for (const entry of await readDirectory(request, message, operations, true))
-    listed.push({ entry, found: await lookUpListed(request, entry, operations) })
-  return listed
-}
-
-/** The entry for readdirplus; undefined if it is gone by now, and for '.' and '..', whose references are not counted. */
-async function lookUpListed(
-  request: RequestHeader,
-  entry: DirectoryEntry,
-  operations: Operations,
-): Promise<Entry | undefined> {
-  if (entry.name === DOT || entry.name === DOT_DOT) return undefined
-  return operations.lookup(request.ino, entry.name, request.caller).catch(() => undefined)
-}

@@ -32,6 +32,7 @@ import { handlerOf, isUnanswered } from './handlers.ts'
 import { canGiveUp, isDying } from './interrupt.ts'
 import { KernelNotifier } from './kernel-notifier.ts'
 import { Poller } from './poller.ts'
+import { ListingHabits } from './listing-habits.ts'
 import { ReadBuffers } from './read-buffers.ts'
 import { Replies } from './replies.ts'
 
@@ -88,6 +89,7 @@ export class Session implements SessionRequests {
       replies: this.#replies,
       notifier: this.#notifier,
       readBuffers: new ReadBuffers(),
+      habits: new ListingHabits(),
       session: this,
       setxattrBytes: 8,
       sendsUmask: false,

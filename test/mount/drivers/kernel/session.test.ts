@@ -151,10 +151,42 @@ describe('requests', () => {
     expect(body.readUInt32LE(64 + 20)).toBe(8)
     expect(body.toString('latin1', 64 + 24, 96)).toBe('a-name\0\0')
     expect((await list(28, 0, 64)).body.length).toBe(64)
-    expect((await list(28, Number(body.readBigUInt64LE(64 + 8)), 4096)).body.length).toBe(0)
     const plus = (await list(44, 0, 4096)).body
     expect(plus.length).toBe(160 * 3)
     expect([0, 160, 320].map(at => Number(plus.readBigUInt64LE(at)))).toEqual([0, 0, ino])
+    expect((await list(28, Number(body.readBigUInt64LE(64 + 8)), 4096)).body.length).toBe(0)
+  })
+
+  test('a process that has used no inode of a listing gets those of directories only, until it looks a file up', async () => {
+    await create('a-name')
+    await kernel.call(9, 1, concat([u32(0o755, 0), names('directory')]))
+    const fh = Number((await kernel.call(27, 1, u32(0, 0))).body.readBigUInt64LE(0))
+    const list = async (opcode: number, off: number): Promise<Buffer> =>
+      (await kernel.call(opcode, 1, concat([u64(fh, off), u32(4096, 0), u64(0), u32(0, 0)]))).body
+    const listed = async (): Promise<Record<string, boolean>> => {
+      const body = await list(44, 0)
+      const found: Record<string, boolean> = {}
+      for (let at = 0; at < body.length;) {
+        const length = body.readUInt32LE(at + 128 + 16)
+        const name = body.toString('latin1', at + 152, at + 152 + length)
+        if (!name.startsWith('.')) found[name] = body.readBigUInt64LE(at) !== 0n
+        at += 152 + ((length + 7) & ~7)
+      }
+      return found
+    }
+    const all = { 'a-name': true, directory: true }
+    expect(await listed()).toEqual(all)
+    await list(28, 3)
+    expect(await listed(), 'after a request for the rest without inodes').toEqual({ ...all, 'a-name': false })
+    await kernel.call(1, 1, names('directory'))
+    expect(await listed(), 'after a lookup of a directory').toEqual({ ...all, 'a-name': false })
+    await list(44, 3)
+    expect(await listed(), 'after a request for the rest with inodes').toEqual(all)
+    await list(28, 3)
+    await kernel.call(1, 1, names('a-name'))
+    expect(await listed(), 'after a lookup of a file').toEqual(all)
+    await list(28, 3)
+    expect(await listed(), 'from then on').toEqual(all)
   })
 
   test('names arrive byte for byte', async () => {
