@@ -4,6 +4,8 @@ import type { CheckedDatabase } from '../indexed/check/checking.ts'
 import type { CheckedParts } from '../indexed/check/storage-check.ts'
 import type { Opener } from '../encryption/seals.ts'
 import { TID_MAX } from '../ids.ts'
+import { MARK } from '../indexed/pack/mark-memory.ts'
+import { PACKED, VOID } from '../indexed/pack/packed-note.ts'
 import { UNIT_BYTES } from '../indexed/frame.ts'
 import { transactionSum } from '../indexed/row-sums.ts'
 import type { RevisionReader } from '../stored-revisions.ts'
@@ -137,6 +139,8 @@ export class PostgresChecked implements CheckedDatabase {
     await runChange(writer, RECOUNT, [], 'recount')
     await runChange(writer, CORRECT_ENDS, [], 'correct_ends')
     await this.#sumAgain(writer)
+    // The notes of the last pack do not hold for the repaired rows.
+    for (const name of [PACKED, MARK]) await runChange(writer, SET_NOTE, [name, VOID], 'set_note')
   }
 
   async #dropDamaged(writer: WriterSession): Promise<void> {

@@ -24,7 +24,7 @@ export const SET_NOTE = `
   INSERT INTO zblkfs.meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value`
 const BULK_END = 'SELECT bulk_end FROM zblkfs.txn ORDER BY tid DESC LIMIT 1'
 // Makes the deleted rows' space available to new rows at once, instead of at the next autovacuum.
-const VACUUM = 'VACUUM zblkfs.revision, zblkfs.txn, zblkfs.bulk'
+const VACUUM = 'VACUUM zblkfs.revision, zblkfs.txn, zblkfs.bulk, zblkfs.meta'
 
 export class PostgresIndexPacker implements IndexPacker {
   readonly #writer: WriterSession

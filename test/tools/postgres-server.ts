@@ -97,14 +97,16 @@ export class PostgresServer {
     }
   }
 
-  async makeDatabase(): Promise<TestPostgresDatabase> {
+  /** @param template the database to copy, to which there is no connection. */
+  async makeDatabase(template = 'template1'): Promise<TestPostgresDatabase> {
     const name = `test_${randomBytes(8).toString('hex')}`
-    await this.execute(`CREATE DATABASE ${name}`)
+    await this.execute(`CREATE DATABASE ${name} TEMPLATE ${template}`)
     return {
       server: this,
       name,
       url: this.url(name),
       execute: text => this.execute(text, name),
+      copy: () => this.makeDatabase(name),
       remove: async () => void (await this.execute(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)),
     }
   }
@@ -131,6 +133,8 @@ export interface TestPostgresDatabase {
   readonly url: string
   /** Runs statements in it as the server's superuser. */
   execute(text: string): Promise<readonly Record<string, unknown>[]>
+  /** Copies it, while there is no connection to it. */
+  copy(): Promise<TestPostgresDatabase>
   remove(): Promise<void>
 }
 

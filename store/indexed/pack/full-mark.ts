@@ -49,7 +49,7 @@ export class FullMark {
     const { memory } = this.#work
     if (this.#state.phase === 'marking') {
       await this.#mark()
-      this.#commit({ ...this.#state, phase: 'sweeping', sweptTo: 0 })
+      await this.#commit({ ...this.#state, phase: 'sweeping', sweptTo: 0 })
     }
     await this.#sweep(this.#state.sweptTo ?? 0)
     await this.#countLate()
@@ -71,8 +71,8 @@ export class FullMark {
     }
     const read = (done: number): Promise<void> | undefined => {
       progress('mark', Math.min(done, nextOid), nextOid)
-      if (this.#isDue()) this.#commit(this.#state)
-      return pause()
+      const committed = this.#isDue() ? this.#commit(this.#state) : undefined
+      return committed === undefined ? pause() : committed.then(pause)
     }
     const reached = await mark(reader, kept, upTo, read, sets)
     if (reached !== memory.reached) throw new TypeError('the mark has ignored the sets that it was to fill')
@@ -92,7 +92,7 @@ export class FullMark {
             await drop(dropped)
             dropped = []
             await settle()
-            this.#commit({ ...this.#state, sweptTo: oid })
+            await this.#commit({ ...this.#state, sweptTo: oid })
           }
         }
         if (stays) this.#count(entry)
@@ -131,9 +131,10 @@ export class FullMark {
     return performance.now() - this.#committedAt > this.#work.commitMs
   }
 
-  #commit(state: MarkState): void {
-    this.#work.memory.commit(state)
+  #commit(state: MarkState): Promise<void> | undefined {
+    const committed = this.#work.memory.commit(state)
     this.#state = state
     this.#committedAt = performance.now()
+    return committed
   }
 }

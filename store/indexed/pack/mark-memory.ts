@@ -15,10 +15,11 @@
  * | drops       | revision      | what the running pack drops                                                      |
  * | `forgotten` | transaction   | those of dropped revisions, to be forgotten once they have no other              |
  *
- * It is a SQLite file of its own, whose pages are compressed, or is in memory. All changes up to {@link MarkMemory.commit} are one
- * transaction: after a kill the file has the last committed state. It may be removed at any time; the next pack then marks every
+ * It is a SQLite database of its own, whose pages are compressed: a file, in memory, or, for a database on a server, which
+ * several machines may pack, a note of the index. All changes up to {@link MarkMemory.commit} are one
+ * transaction: after a kill the last committed state is there. The file or note may be removed at any time; the next pack then marks every
  * object. A state counts only if the note {@link MARK} of the index has its id (or that of the state before it): the file of
- * another database, or of an older copy, is ignored, and so is any file after a repair.
+ * another database, or of an older copy, is ignored, and so is any file or note after a repair.
  */
 import { randomUUID } from 'node:crypto'
 import { rmSync, truncateSync } from '../../os-files.ts'
@@ -31,6 +32,10 @@ import type { PageFile } from '../../paged-memory.ts'
 
 /** The note of the index with the id of the state that holds. */
 export const MARK = 'mark'
+/** The note of an index on a server with the memory itself: base64 of the compressed SQLite database. */
+export const MARK_MEMORY = 'mark memory'
+/** A larger database is not stored in a note: then the next pack marks every object. */
+const NOTE_BYTES_MAX = 16 << 20
 
 /**
  * `marking`, `sweeping`: a full mark is under way. `planned`: the drops are to be carried out. `done`: a pack has completed.
@@ -60,6 +65,14 @@ export interface PlannedDrop {
   readonly tid: bigint
 }
 
+/** Stores the note {@link MARK_MEMORY}. */
+export type StoreNote = (note: string) => Promise<void>
+
+interface MemoryOptions {
+  readonly isShared?: boolean
+  readonly store?: StoreNote
+}
+
 const VERSION = 1
 const CACHE_KIB = 4096
 
@@ -70,6 +83,13 @@ const SCHEMA = `
   CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), value TEXT NOT NULL);
   PRAGMA user_version = ${VERSION};
 `
+
+const TABLES = {
+  page: ['part', 'number', 'bytes'],
+  planned: ['oid', 'tid', 'is_object'],
+  forgotten: ['tid'],
+  state: ['id', 'value'],
+} as const
 
 /** A page of the file is damaged. */
 class MarkMemoryError extends Error {}
@@ -90,6 +110,7 @@ export class MarkMemory {
   readonly late: PagedBitmap
   readonly #db: Database.Database
   readonly #isShared: boolean
+  readonly #store: StoreNote | undefined
   readonly #parts = new Map<string, PagedBitmap | PagedCounters>()
   readonly #plan: Database.Statement<[number, bigint, number]>
   readonly #isPlanned: Database.Statement<[number, bigint], number>
@@ -99,9 +120,10 @@ export class MarkMemory {
   readonly #forget: Database.Statement<[bigint]>
   readonly #forgotten: Database.Statement<[bigint, number], bigint>
 
-  private constructor(db: Database.Database, isShared: boolean) {
+  private constructor(db: Database.Database, { isShared = false, store }: MemoryOptions = {}) {
     this.#db = db
     this.#isShared = isShared
+    this.#store = store
     this.strong = this.#part('strong', new PagedCounters(this.#pages('strong')))
     this.weak = this.#part('weak', new PagedCounters(this.#pages('weak')))
     this.data = this.#part('data', new PagedBitmap(this.#pages('data')))
@@ -135,22 +157,36 @@ export class MarkMemory {
 
   /** In memory and a temporary file. It cannot be rolled back. */
   static temporary(): MarkMemory {
-    return new MarkMemory(openDatabase('', 'OFF'), false)
+    return new MarkMemory(openDatabase('', 'OFF'))
   }
 
   /** In memory, for many packs: closing it rolls it back. */
   static shared(): MarkMemory {
-    return new MarkMemory(openDatabase(':memory:', 'MEMORY'), true)
+    return new MarkMemory(openDatabase(':memory:', 'MEMORY'), { isShared: true })
+  }
+
+  /**
+   * In memory and a temporary file, with what is in a note; empty if that is of no use.
+   * @param note undefined if there is none. @param store stores it at each commit.
+   */
+  static inNote(note: string | undefined, store: StoreNote): MarkMemory {
+    const db = openDatabase('', 'MEMORY')
+    try {
+      if (note !== undefined) copyNote(note, db)
+    } catch {
+      // A damaged note, or one of another version.
+    }
+    return new MarkMemory(db, { store })
   }
 
   /** Opens a file, which exists; one that is of no use is emptied. @throws SqliteError */
   static inFile(path: string): MarkMemory {
     try {
-      return new MarkMemory(openDatabase(path, 'DELETE'), false)
+      return new MarkMemory(openDatabase(path, 'DELETE'))
     } catch {
       truncateSync(path)
       rmSync(`${path}-journal`, { force: true })
-      return new MarkMemory(openDatabase(path, 'DELETE'), false)
+      return new MarkMemory(openDatabase(path, 'DELETE'))
     }
   }
 
@@ -164,11 +200,21 @@ export class MarkMemory {
     }
   }
 
-  /** Stores all changes since the last commit, durably, as this state. */
-  commit(state: MarkState): void {
+  /** Stores all changes since the last commit, durably, as this state. A promise only where that is a note. */
+  commit(state: MarkState): Promise<void> | undefined {
     for (const part of this.#parts.values()) part.flush()
     this.#db.prepare<[string]>('INSERT OR REPLACE INTO state VALUES (1, ?)').run(JSON.stringify(state))
-    this.#db.exec('COMMIT; BEGIN')
+    this.#db.exec('COMMIT')
+    const stored = this.#store && this.#storeNote(this.#store)
+    this.#db.exec('BEGIN')
+    return stored
+  }
+
+  #storeNote(store: StoreNote): Promise<void> | undefined {
+    const pages = Number(this.#db.pragma('page_count', { simple: true }))
+    const pageBytes = Number(this.#db.pragma('page_size', { simple: true }))
+    if (pages * pageBytes > NOTE_BYTES_MAX) return undefined
+    return store(zstdCompressSync(this.#db.serialize()).toString('base64'))
   }
 
   /** Adds a revision to the plan, unless it is in it. @param isObject whether its whole object is dropped. */
@@ -262,9 +308,29 @@ export class MarkMemory {
   }
 }
 
+/** Copies the tables of a note, all or none of them. @throws Error if they cannot be read. */
+function copyNote(note: string, to: Database.Database): void {
+  const bytes = zstdDecompressSync(Buffer.from(note, 'base64'), { maxOutputLength: NOTE_BYTES_MAX })
+  const from = new Database(bytes)
+  try {
+    if (Number(from.pragma('user_version', { simple: true })) !== VERSION) return
+    to.transaction(() => {
+      for (const [table, columns] of Object.entries(TABLES)) {
+        const insert = to.prepare(`INSERT INTO ${table} VALUES (${columns.map(() => '?').join(', ')})`)
+        const rows = from.prepare<[], unknown[]>(`SELECT ${columns.join(', ')} FROM ${table}`)
+        for (const row of rows.raw().safeIntegers().iterate()) insert.run(row)
+      }
+    })()
+  } finally {
+    from.close()
+  }
+}
+
 function openDatabase(path: string, journal: 'OFF' | 'MEMORY' | 'DELETE'): Database.Database {
   const db = new Database(sqliteName(path))
   try {
+    // Otherwise the note would contain the free pages.
+    if (journal === 'MEMORY') db.pragma('auto_vacuum = FULL')
     db.pragma('locking_mode = EXCLUSIVE')
     db.pragma(`journal_mode = ${journal}`)
     db.pragma('synchronous = FULL')

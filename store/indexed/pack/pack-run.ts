@@ -16,6 +16,7 @@
  * Then bulk space is freed (pack-bulk.ts), transactions without a revision are dropped, and the index's free pages are returned to the
  * host. A memory that contradicts the database, or has no room, is given up: then all objects are marked.
  */
+import type { Awaitable } from '../../awaitable.ts'
 import type { PackPhase, PackReport } from '../../capabilities.ts'
 import type { MarkModule } from '../../stored-revisions.ts'
 import { CorruptRecordError } from '../../errors.ts'
@@ -58,7 +59,7 @@ export interface PackRunParts {
   readonly kept: KeptMoments
   readonly marker: MarkModule
   /** Called when it is needed; for one that is not kept if the other cannot be used. The run closes it. */
-  readonly openMemory: (isTemporary: boolean) => MarkMemory
+  readonly openMemory: (isTemporary: boolean) => Awaitable<MarkMemory>
   readonly spareBytes: number
   readonly outside: PackOutside
   /** How much of a mark of all objects may be lost if the process dies. */
@@ -76,7 +77,7 @@ export class PackRun {
   readonly #reader: PackSource
   readonly #kept: KeptMoments
   readonly #marker: MarkModule
-  readonly #openMemory: (isTemporary: boolean) => MarkMemory
+  readonly #openMemory: PackRunParts['openMemory']
   readonly #spareBytes: number
   readonly #outside: PackOutside
   readonly #commitMs: number
@@ -120,11 +121,11 @@ export class PackRun {
 
   async #drop(): Promise<void> {
     try {
-      await this.#dropWith(this.#openMemory(false))
+      await this.#dropWith(await this.#openMemory(false))
     } catch (error) {
       if (!isMemoryError(error)) throw error
       this.#toDrop = []
-      await this.#dropWith(this.#openMemory(true))
+      await this.#dropWith(await this.#openMemory(true))
     }
   }
 
@@ -178,7 +179,7 @@ export class PackRun {
       bulkEnd,
     }
     memory.clear()
-    memory.commit(state)
+    await memory.commit(state)
     // Without references there is nothing to remember.
     if (this.#marker.edges !== undefined) await this.#step({ kind: 'note', name: MARK, value: state.id })
     return state
@@ -237,7 +238,7 @@ export class PackRun {
       bulkEnd,
       forgetFrom: formatTid(before.from),
     }
-    memory.commit(planned)
+    await memory.commit(planned)
     return planned
   }
 
@@ -288,7 +289,7 @@ export class PackRun {
   async #complete(memory: MarkMemory, state: MarkState): Promise<void> {
     await this.#step({ kind: 'sync' })
     memory.endPack()
-    memory.commit({ ...state, phase: 'done' })
+    await memory.commit({ ...state, phase: 'done' })
   }
 
   async #step(step: PackStep): Promise<PackStepResult> {

@@ -7,7 +7,7 @@ import { siblingModule } from '../../sibling-module.ts'
 import type { PackReport, PackWork } from '../../capabilities.ts'
 import type { MasterKey } from '../../encryption/keys.ts'
 import { fromWire, StoreError, toWire } from '../../errors.ts'
-import { NotedPacking, type NotedStore } from '../../indexed/pack/packing.ts'
+import { NotedPacking, type NotedStore } from '../../indexed/pack/noted-packing.ts'
 import type { PackData, PackMessage, StepAnswer } from './messages.ts'
 
 const THREAD_FILE = siblingModule('pack-thread', import.meta.url)

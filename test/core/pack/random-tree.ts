@@ -1,45 +1,45 @@
-/** A filesystem that changes at random, packed between its changes. */
+/** A filesystem with a random history: files of all lengths, renames, links, clones, restores, undo, files that are open and unlinked. */
+import { pack } from '../../../core/pack/pack.ts'
 import { Database } from '../../../core/database/database.ts'
 import type { File } from '../../../core/database/file.ts'
 import { FileSystem } from '../../../core/file-system/file-system.ts'
-import { pack } from '../../../core/pack/pack.ts'
 import { parseTid, TID_NONE, type Tid } from '../../../store/ids.ts'
 import type { KeptMoments } from '../../../store/kept-moments.ts'
-import { openSqliteStore } from '../../../store/sqlite/open/open-sqlite-store.ts'
-import type { WritableSqliteStore } from '../../../store/sqlite/sqlite-store.ts'
+import type { WritableStore } from '../../../store/store.ts'
 import type { Random } from './object-model.ts'
 
 const CHANGES = 25
 const BYTES = [0, 100, 900, 5000, 70_000, 3_000_000]
 
 interface Mounted {
-  readonly store: WritableSqliteStore
+  readonly store: WritableStore
   readonly fs: FileSystem
   readonly db: Database
 }
 
 /** A filesystem and what is chosen from at random. */
-export class Tree {
+export class RandomTree {
   readonly random: Random
   readonly tids: Tid[] = []
-  readonly #path: string
+  readonly #openStore: () => Promise<WritableStore>
   #paths: string[] = []
   #directories: string[] = ['/']
   #open: File[] = []
   #count = 0
   #parts: Mounted | undefined
 
-  constructor(path: string, random: Random) {
-    this.#path = path
+  /** @param openStore makes the database if there is none. */
+  constructor(openStore: () => Promise<WritableStore>, random: Random) {
+    this.#openStore = openStore
     this.random = random
   }
 
-  get store(): WritableSqliteStore {
+  get store(): WritableStore {
     return this.#mounted.store
   }
 
   async mount(): Promise<void> {
-    const store = await openSqliteStore(this.#path, { create: true })
+    const store = await this.#openStore()
     const fs = await FileSystem.open(store, {})
     const caller = { uid: 0, gid: 0, pid: 0 }
     const db = new Database({ fileSystem: fs, store, caller, umask: 0o022, close: () => fs.close() })
