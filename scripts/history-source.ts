@@ -18,7 +18,6 @@ import { isOwn, recognise } from '../store/recognise.ts'
 import { openDatabase, openForeignDatabase } from '../store/open-store.ts'
 import type { Store } from '../store/store.ts'
 import { CommandError } from './failure.ts'
-import { callMount } from './find-mount.ts'
 import { type Access, assertLinks } from './own-links.ts'
 import { warn } from './say.ts'
 
@@ -68,6 +67,7 @@ export async function findPlace(place: string, access: Access = 'read'): Promise
       { code: 'not-mounted' },
     )
   }
+  const { callMount } = await import('./find-mount.ts')
   // The daemon answers first: only then are the mount's own files looked at.
   const status = await callMount(outside.mount, 'status', {}, STATUS_TIMEOUT_MS)
   const { path, mount, inner } = await followInside(outside)

@@ -1,5 +1,6 @@
 /** A progress bar on standard error, if that is a terminal. It is removed when its work ends, so that results stand alone. */
-import { SingleBar } from 'cli-progress'
+import { createRequire } from 'node:module'
+import type CliProgress from 'cli-progress'
 import { say } from './say.ts'
 import { formatBytes } from './units.ts'
 
@@ -25,12 +26,15 @@ export interface Step {
   readonly unit: ProgressUnit
 }
 
+/** Loaded for a terminal only: it takes longer to load than a short command takes. */
+const load = (): typeof CliProgress => createRequire(import.meta.url)('cli-progress') as typeof CliProgress
+
 /** The signals that end a command, before which the cursor is shown again. */
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 export class ProgressBar {
   readonly #unit: ProgressUnit
-  #bar: SingleBar | undefined
+  #bar: CliProgress.SingleBar | undefined
   #what = ''
   /** The phase and the sum of {@link ProgressBar.add}. */
   #counted = ''
@@ -62,6 +66,7 @@ export class ProgressBar {
       this.#what = what
       this.#startedMs = nowMs
       this.#startedAt = done
+      const { SingleBar } = load()
       this.#bar = new SingleBar({
         format: '{text}',
         clearOnComplete: true,

@@ -5,11 +5,11 @@
  */
 import { existsSync, realpathSync } from './os-files.ts'
 import { rm } from './os-files-async.ts'
-import { openBranch } from './branch/open-branch.ts'
 import { branchPlace } from './branches.ts'
 import { importMapPath, isDatabaseUrl } from './database-name.ts'
 import { CannotOpenError, LockedError } from './errors.ts'
 import { recognise } from './recognise.ts'
+import type { Rescued } from './sqlite/rescue.ts'
 import type { BulkCacheOptions } from './s3/remote-bulk.ts'
 import { logDirectory } from './sqlite/log.ts'
 import { isEmptyDatabase, withoutWriter } from './sqlite/open/locked-removal.ts'
@@ -18,6 +18,7 @@ import type { ReadOnlyStore, Store, TransactionWriter, WritableStore } from './s
 
 const filestorage = () => import('./filestorage/file-storage.ts')
 const filestorageWriter = () => import('./filestorage/writer.ts')
+const branch = () => import('./branch/open-branch.ts')
 const postgres = () => import('./postgres/open-postgres-store.ts')
 const relstorage = () => import('./relstorage/rel-storage.ts')
 
@@ -83,13 +84,23 @@ export async function openDatabase(path: string, options: OpenDatabaseOptions = 
       `${path} is a file, with its bulk bytes beside it: bulk= is for a database on a server`,
     )
   const place = branchPlace(path)
-  if (place !== undefined) return await openBranch(path, place, options)
+  if (place !== undefined) return await (await branch()).openBranch(path, place, options)
   return options.readOnly === true
     ? await openSqliteStore(path, { ...options, readOnly: true })
     : await openSqliteStore(path, { ...options, readOnly: false })
 }
 
-export { createBranch, removeBranch } from './branch/open-branch.ts'
+/** Makes a branch, as `createBranch` of branch/open-branch.ts. */
+export async function createBranch(...made: Parameters<Branches['createBranch']>): Promise<void> {
+  await (await branch()).createBranch(...made)
+}
+
+/** Removes a branch, as `removeBranch` of branch/open-branch.ts. */
+export async function removeBranch(...removed: Parameters<Branches['removeBranch']>): Promise<void> {
+  await (await branch()).removeBranch(...removed)
+}
+
+type Branches = Awaited<ReturnType<typeof branch>>
 
 /**
  * Removes a zblkfs database that has no transaction, unless another process has begun to write it.
@@ -143,4 +154,7 @@ export async function openForeignDatabase(
   )
 }
 
-export { rescueDatabase, type Rescued } from './sqlite/rescue.ts'
+/** Makes a database of the files that a process has open, as `rescueDatabase` of sqlite/rescue.ts. */
+export async function rescueDatabase(pid: number, target: string): Promise<Rescued> {
+  return await (await import('./sqlite/rescue.ts')).rescueDatabase(pid, target)
+}

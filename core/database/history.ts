@@ -3,16 +3,20 @@ import { StoreError } from '../../store/errors.ts'
 import { formatTid, type Oid, type Tid } from '../../store/ids.ts'
 import { resolveMoment, timelineOf } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
-import { differences, type DifferenceOptions } from '../history/difference.ts'
+import type { DifferenceOptions } from '../history/difference.ts'
 import { globMatcher } from '../history/glob.ts'
 import { formerAt, log, type LoggedTransaction } from '../history/log.ts'
 import { MomentView } from '../history/moment-view.ts'
-import { patch } from '../history/patch.ts'
-import { withReplacements } from '../history/replaced-files.ts'
 import { viewAt, viewBefore } from '../history/transaction-changes.ts'
 import { storedName, storedPath, textOfStored } from '../stored-names.ts'
 import { asChange, asTransaction, type Change, type Transaction } from './changes.ts'
-import { FileChanges, feed, type FeedTransaction, type WatchOptions } from './feed.ts'
+import type { FeedTransaction, WatchOptions } from './feed.ts'
+
+// A log needs none of them, and takes less time than they take to load.
+const ofDifferences = () => import('../history/difference.ts')
+const ofReplacements = () => import('../history/replaced-files.ts')
+const ofPatches = () => import('../history/patch.ts')
+const ofFeeds = () => import('./feed.ts')
 
 /** Where a branch begins. */
 export interface BranchOrigin {
@@ -124,6 +128,7 @@ export class DatabaseHistory {
   ): AsyncGenerator<Change> {
     const [a, b] = [await this.moment(before), await this.moment(after)]
     const views = [await MomentView.open(this.#store, a), await MomentView.open(this.#store, b)] as const
+    const [{ differences }, { withReplacements }] = [await ofDifferences(), await ofReplacements()]
     const found = differences(this.#store, a, b, { path: storedPath(path), ...options })
     for await (const difference of withReplacements(found, ...views)) yield asChange(difference)
   }
@@ -140,6 +145,8 @@ export class DatabaseHistory {
     const store = this.#store
     const [a, b] = [await this.moment(before), await this.moment(after)]
     const views = [await MomentView.open(store, a), await MomentView.open(store, b)] as const
+    const [{ differences }, { withReplacements }] = [await ofDifferences(), await ofReplacements()]
+    const { patch } = await ofPatches()
     const found = differences(store, a, b, { path: storedPath(path), ...options })
     for await (const { kind, path: at, from } of withReplacements(found, ...views)) {
       const patched = { kind, path: at, ...(from !== undefined && { from }) }
@@ -152,17 +159,18 @@ export class DatabaseHistory {
    * process. It ends when `signal` is aborted. With `path`, the changes are only those at it or below it.
    * @throws StoreError with the code `no-moment` if some transactions after `since` are no longer kept.
    */
-  watch({
+  async *watch({
     path = '',
     ...options
   }: WatchOptions & { readonly path?: string } = {}): AsyncGenerator<TransactionChanges> {
+    const { FileChanges, feed } = await ofFeeds()
     const store = this.#store
     const inner = storedPath(path)
     const found = new FileChanges(store, inner)
     async function* changes(tid: Tid, previous: Tid | undefined): AsyncGenerator<Change> {
       for await (const difference of found.of(tid, previous)) yield asChange(difference)
     }
-    return feed({ store, moment: when => this.moment(when), changesOf: changes }, options)
+    yield* feed({ store, moment: when => this.moment(when), changesOf: changes }, options)
   }
 
   /** The tags, by name. */
@@ -209,6 +217,7 @@ async function placeOf(
 }
 
 async function* patchOf(store: Store, { info, changes }: LoggedTransaction): AsyncGenerator<Buffer> {
+  const { patch } = await ofPatches()
   const [before, after] = [await viewBefore(store, info.tid), await viewAt(store, info.tid)]
   for (const change of changes)
     for await (const line of patch(store, before, after, change)) yield Buffer.from(line, 'latin1')

@@ -12,7 +12,6 @@ import { isDamageError } from '../../store/errors.ts'
 import type { Store, TransactionInfo } from '../../store/store.ts'
 import { originIn, summaryIn } from '../objects/transaction-summary.ts'
 import { isDirectory, isRegular } from '../tree/inode.ts'
-import { changesCount } from './byte-search.ts'
 import {
   FILES_MAX,
   TransactionChanges,
@@ -134,6 +133,8 @@ async function withBytes(
   logged: LoggedTransaction,
   bytes: Uint8Array,
 ): Promise<LoggedTransaction | undefined> {
+  // Few logs search for bytes.
+  const { changesCount } = await import('./byte-search.ts')
   const [before, after] = [await changes.before(), await changes.after()]
   const found: LoggedChange[] = []
   for (const change of logged.changes)

@@ -3,7 +3,6 @@ import { stat } from '../../store/os-files-async.ts'
 import { processOwner } from '../../core/process-owner.ts'
 import type { MountedDirectory } from '../mount-points/mount-table.ts'
 import { controlPaths } from './control-path.ts'
-import { callDaemon } from './control-protocol.ts'
 import { listMounts, ownerOf } from './mounts.ts'
 
 /** Each mount is queried, including stopped ones. */
@@ -19,6 +18,7 @@ export async function servingMount(database: string): Promise<MountedDirectory |
   for (const mount of listMounts()) {
     if (!believed.has(ownerOf(mount))) continue
     try {
+      const { callDaemon } = await import('./control-protocol.ts')
       const paths = await controlPaths(mount.device, ownerOf(mount))
       const status = await callDaemon(paths, 'status', {}, TIMEOUT_MS)
       if (status.readOnly) continue

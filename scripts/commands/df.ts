@@ -1,8 +1,6 @@
 /** `zblkfs df DB|DIR`: what a database's space is used for, and what a pack would free. */
 import { decodedPath, printable } from '../../core/printable.ts'
 import { Command } from 'commander'
-import { FileHistory } from '../../core/pack/file-history.ts'
-import { fileSizes } from '../../core/pack/file-sizes.ts'
 import { legibleUsage, measuredUsage, summedUsage, type Usage } from '../../core/pack/usage.ts'
 import { momentNamed, retentionOf, superblockAt } from '../../core/pack/moments.ts'
 import { packPlan, planOfRetention } from '../../core/pack/plan.ts'
@@ -14,7 +12,6 @@ import { formatRetention } from '../../store/retention.ts'
 import type { Store } from '../../store/store.ts'
 import { explain } from '../advice.ts'
 import { EXIT_FAILURE, UsageError } from '../failure.ts'
-import { describeForeignUsage, foreignUsage } from '../foreign/usage.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { findTarget } from '../target.ts'
 import { lacksKey } from '../history-source.ts'
@@ -89,6 +86,7 @@ export function dfCommand(): Command {
 async function printForeign(store: Store, { files, exact, to, json }: Options): Promise<void> {
   if (files === true || exact === true || to !== undefined)
     throw new UsageError(`${store.name} is a ZODB database: --files, --exact and --to need a zblkfs database`)
+  const { describeForeignUsage, foreignUsage } = await import('../foreign/usage.ts')
   const usage = await foreignUsage(store)
   console.log(json === true ? JSON.stringify(usage) : describeForeignUsage(usage))
 }
@@ -106,11 +104,14 @@ function reportDamage(path: string, error: DamageError): void {
 }
 
 async function printFiles(store: Store, json: boolean): Promise<void> {
+  const { fileSizes } = await import('../../core/pack/file-sizes.ts')
   for await (const { path, sizeBytes, storedBytes } of fileSizes(store, reportDamage))
     printFile({ path, sizeBytes: Number(sizeBytes), storedBytes }, json)
 }
 
 async function printHistories(store: Store, json: boolean): Promise<void> {
+  const { fileSizes } = await import('../../core/pack/file-sizes.ts')
+  const { FileHistory } = await import('../../core/pack/file-history.ts')
   const reader = measuringOf(store).reader()
   const bar = new ProgressBar()
   try {

@@ -9,7 +9,6 @@ import type { Store } from '../../store/store.ts'
 import { CodedError } from '../../store/errors.ts'
 import { explain } from '../advice.ts'
 import { CommandError, EXIT_FAILURE, UsageError } from '../failure.ts'
-import { listTransactions } from '../foreign/listing.ts'
 import {
   findSource,
   lacksKey,
@@ -187,5 +186,6 @@ async function listSums(store: Store, source: Place, options: Options): Promise<
   const upTo = until === undefined ? await store.lastTid() : await momentOf(store, until)
   const after = since === undefined ? undefined : await momentOf(store, since)
   const range = { upTo, limit, ...(after !== undefined && { after }) }
+  const { listTransactions } = await import('../foreign/listing.ts')
   await listTransactions(store, range, source.path, options)
 }

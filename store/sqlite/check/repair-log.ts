@@ -12,7 +12,7 @@ import type { LogFiles } from '../../segment-files/log-files.ts'
 import { databaseIdOfLog } from '../../segment-files/segments.ts'
 import { tailOf } from '../../segment-files/log-layout.ts'
 import { lastLogEnd, lastTidOf, logDirectory, logFilesOf } from '../log.ts'
-import { filesToCheck } from './storage-check.ts'
+import { filesToCheck } from './files-to-check.ts'
 
 /**
  * Makes a database's id and the headers of its log files agree again, and creates the last file, to which the log is

@@ -10,11 +10,14 @@ import { connectReadOnly } from '../open/immutable.ts'
 import { WriterLock } from '../open/writer-lock.ts'
 import { openRevisionReader } from '../revision-reader.ts'
 import { storeError } from '../sqlite-errors.ts'
-import { assertRepairable, repairLog } from './repair-log.ts'
 import { lossName } from '../../indexed/check/losses.ts'
 import { CheckFile } from './check-file.ts'
-import { noteLosses, repairRows } from './repair-rows.ts'
-import { filesToCheck, StorageCheck } from './storage-check.ts'
+import { filesToCheck } from './files-to-check.ts'
+
+// Most databases that are opened are not checked.
+const storageCheck = () => import('./storage-check.ts')
+const rowRepair = () => import('./repair-rows.ts')
+const logRepair = () => import('./repair-log.ts')
 
 const CACHE_BYTES = 32 << 20
 
@@ -33,6 +36,7 @@ export class SqliteChecking implements Checking {
   }
 
   async *storage(options: StorageCheckOptions): AsyncGenerator<StorageDamage> {
+    const { StorageCheck } = await storageCheck()
     const scans = this.#connect()
     const lookUps = this.#connect()
     const opener = openerOf(this.#key, this.#path, () => epochsOf(scans))
@@ -64,6 +68,7 @@ export class SqliteChecking implements Checking {
   }
 
   async accept(losses: readonly { readonly oid: Oid; readonly tid: Tid }[]): Promise<void> {
+    const { noteLosses } = await rowRepair()
     noteLosses(
       this.#path,
       losses.map(({ oid, tid }) => lossName(oid, tid)),
@@ -71,6 +76,8 @@ export class SqliteChecking implements Checking {
   }
 
   async beginRepair(purpose: string): Promise<StorageRepair> {
+    const { repairRows } = await rowRepair()
+    const { assertRepairable, repairLog } = await logRepair()
     const lock = WriterLock.take(this.#path, purpose)
     try {
       assertRepairable(this.#path)
@@ -80,7 +87,7 @@ export class SqliteChecking implements Checking {
     }
     return {
       mend: async index => {
-        if (index) mendRows(this.#path)
+        if (index) mendRows(this.#path, repairRows)
         repairLog(this.#path)
       },
       end: async () => lock.release(),
@@ -102,9 +109,9 @@ function withIsCurrent(db: Database.Database, damage: StorageDamage): StorageDam
   return { ...damage, isCurrent: newest === undefined || newest <= tid }
 }
 
-function mendRows(path: string): void {
+function mendRows(path: string, repair: (path: string) => void): void {
   try {
-    repairRows(path)
+    repair(path)
   } catch (error) {
     if (!(error instanceof Database.SqliteError)) throw error
     throw new StoreError(

@@ -29,10 +29,10 @@ import { UNIT_BYTES } from '../../indexed/frame.ts'
 import { ROW_DIFFERS, rowSum } from '../../indexed/row-sums.ts'
 import { DATABASE_ID, readDatabaseId } from '../open/database-id.ts'
 import { pathOf } from '../open/immutable.ts'
+import { filesToCheck } from './files-to-check.ts'
 import { readIntents } from '../intents/intent-file.ts'
+import { lastTidOf } from '../log.ts'
 import type { LogFiles } from '../../segment-files/log-files.ts'
-import { databaseIdOfLog } from '../../segment-files/segments.ts'
-import { lastTidOf, logDirectory, logFilesOf } from '../log.ts'
 import { SEGMENT_BYTES } from '../../segment-files/log-layout.ts'
 import { LogReader } from '../../segment-files/log-reader.ts'
 import { PagedBitmap } from '../../paged-bitmap.ts'
@@ -357,10 +357,6 @@ export class StorageCheck {
     return Number(this.#db.prepare<[], bigint>(query).pluck().safeIntegers().get() ?? 0n)
   }
 }
-
-/** The log's files; if the database has lost its id, those next to it. */
-export const filesToCheck = (db: Database.Database): LogFiles =>
-  logFilesOf(db, 'read', readDatabaseId(db) ?? databaseIdOfLog(logDirectory(pathOf(db))))
 
 /** Whether a row, including its key, is intact. */
 export function isGoodRow([oid, tid, sum, head, pos, len, tail]: RevisionCells): boolean {
