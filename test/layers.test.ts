@@ -133,7 +133,7 @@ describe('paths', () => {
     const direct = [...textOf].flatMap(([file, text]) =>
       file.startsWith('scripts/bench/') || !text.includes("from 'better-sqlite3'")
         ? []
-        : [...text.matchAll(/new Database\((?!sqliteName\(|''|':memory:'|\w+Uri\(|name,|$)/gm)].map(
+        : [...text.matchAll(/new Database\((?!sqliteName\(|''|':memory:'|\w+Uri\(|name,|bytes\)|$)/gm)].map(
             () => file,
           ),
     )
