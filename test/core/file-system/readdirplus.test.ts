@@ -137,7 +137,7 @@ test('a change during a listing is listed', async () => {
   for (let index = 0; index < STORED; index++) await made.write(`file-${index}`, `${index}`)
   await made.fs.close()
 
-  for (let round = 0; round < 20; round++) {
+  for (let round = 0; round < 8; round++) {
     const paths = await openPaths(path, { commitIntervalMs: 1e9, cacheSizeBytes: 1 })
     const { fs } = paths
     const ino = await paths.at('file-7', found => Promise.resolve(found))
