@@ -7,12 +7,15 @@
  * the directory.
  */
 import { createReadStream } from '../../store/os-files.ts'
-import { link, mkdir, open, readFile, rename, rm, unlink } from '../../store/os-files-async.ts'
+import { link, mkdir, open, rename, rm, stat, unlink } from '../../store/os-files-async.ts'
+import type { FileHandle } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { KeyCopy } from '../../store/encryption.ts'
 import { CodedError, messageOf, StoreError, systemCode } from '../../store/errors.ts'
 import { formatTid, TID_NONE, type Tid } from '../../store/ids.ts'
+import { tryLock } from '../../store/flock.ts'
 import { ALL_MOMENTS } from '../../store/kept-moments.ts'
 import { OpenedStream } from '../../store/sealed-stream.ts'
 import type { Store } from '../../store/store.ts'
@@ -24,6 +27,9 @@ import { sendHistory, transactionUpTo } from './send.ts'
 
 /** Records of a file, in bytes; a file ends with a transaction. */
 const FILE_BYTES = 1 << 30
+/** How often, and after how long, a stale lock is looked at again that another process looks at. */
+const STALE_TRIES = 50
+const STALE_RETRY_MS = 20
 
 export interface BackupOptions {
   /** Begins with everything again. */
@@ -273,28 +279,56 @@ async function syncDirectory(directory: string): Promise<void> {
 /** Excludes other backups into a directory; the lock of a process that has ended on this machine is replaced. @throws StoreError */
 async function lock(directory: string): Promise<() => Promise<void>> {
   const path = join(directory, 'lock')
-  const holder = `${hostname()} ${process.pid}\n`
-  for (let isRetried = false; ; isRetried = true) {
+  for (let tries = 0; ; tries++) {
     try {
       const file = await open(path, 'wx', 0o600)
-      await file.writeFile(holder)
+      await file.writeFile(`${hostname()} ${process.pid}\n`)
       await file.close()
       return () => rm(path, { force: true })
     } catch (error) {
       if (systemCode(error) !== 'EEXIST')
         throw new StoreError(`${directory} cannot be written: ${messageOf(error)}`, { cause: error })
     }
-    const text = await readFile(path, 'utf8').catch(() => '')
-    const [host = '', pid = ''] = text.trim().split(' ')
-    if (isRetried || host !== hostname() || isAlive(Number(pid)))
-      throw new StoreError(
-        `another backup writes into ${directory} (process ${pid} on ${host}); if it does not run any more, remove ${path}`,
-        {
-          code: 'locked',
-        },
-      )
-    await rm(path, { force: true })
+    const holder = await removeStale(path)
+    if (holder === undefined) continue
+    if (holder === 'busy' && tries < STALE_TRIES) await sleep(STALE_RETRY_MS)
+    else throw lockedBy(directory, path, holder)
   }
+}
+
+/**
+ * Removes the lock of a process that has ended on this machine. Of processes that find it, one at a time looks at it and removes it: the
+ * others could remove the lock that the first one makes next.
+ * @returns the content of a lock that holds, `busy` while another process looks at it; undefined if there is none any more.
+ */
+async function removeStale(path: string): Promise<string | undefined> {
+  let file: FileHandle
+  try {
+    file = await open(path)
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined
+    throw new StoreError(`${path} cannot be read: ${messageOf(error)}`, { cause: error })
+  }
+  try {
+    if (!tryLock(file.fd)) return 'busy'
+    const text = await file.readFile('utf8')
+    const [host = '', pid = ''] = text.trim().split(' ')
+    if (host !== hostname() || isAlive(Number(pid))) return text.trim()
+    const [held, named] = [await file.stat(), await stat(path).catch(() => undefined)]
+    if (named?.ino === held.ino && named.dev === held.dev) await rm(path, { force: true })
+    return undefined
+  } finally {
+    await file.close()
+  }
+}
+
+function lockedBy(directory: string, path: string, holder: string): StoreError {
+  const [host, pid] = holder.split(' ')
+  const by = pid === undefined ? '' : ` (process ${pid} on ${host})`
+  return new StoreError(
+    `another backup writes into ${directory}${by}; if it does not run any more, remove ${path}`,
+    { code: 'locked' },
+  )
 }
 
 function isAlive(pid: number): boolean {

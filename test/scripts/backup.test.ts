@@ -1,6 +1,8 @@
 /** `zblkfs backup`: verified streams in a directory, from which `zblkfs receive` restores. */
+import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { readFile, rename, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { backUp } from '../../core/stream/backup.ts'
@@ -85,6 +87,23 @@ test('refuses the directory of another database, and a second backup beside it',
   await expect(one.backup(target)).rejects.toMatchObject({ code: 'locked' })
   await writeFile(join(target, 'lock'), '')
   await expect(one.backup(join(target, 'no', 'parent'))).rejects.toThrow('cannot be created')
+})
+
+test('of backups that find the lock of a killed one at once, one at a time goes on', async () => {
+  const db = await fresh()
+  const target = `${db.name}-backup`
+  await db.backup(target)
+  const { pid } = spawnSync('true')
+  for (let round = 0; round < 5; round++) {
+    await db.files.writeFile('/a', String(round))
+    await db.sync()
+    await writeFile(join(target, 'lock'), `${hostname()} ${pid}\n`)
+    const results = await Promise.allSettled(Array.from({ length: 8 }, () => db.backup(target)))
+    expect(results.filter(({ status }) => status === 'fulfilled').length).toBeGreaterThan(0)
+    for (const result of results)
+      if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'locked' })
+    expect(existsSync(join(target, 'lock'))).toBe(false)
+  }
 })
 
 test('of a long history makes several files, each of whole transactions', async () => {
