@@ -8,7 +8,7 @@ import { textOf } from '../store/os-text.ts'
 import { storedName, storedPath } from '../core/stored-names.ts'
 import { MOMENT_PREFIX } from '../core/file-system/reserved-names.ts'
 import { followInside, locate } from '../mount/mount-points/locate.ts'
-import { parseMoment, resolveMoment } from '../store/moments.ts'
+import { parseMoment, resolveMoment, resolveStart, type FindTag } from '../store/moments.ts'
 import { MomentView } from '../core/history/moment-view.ts'
 import type { MountedDirectory } from '../mount/mount-points/mount-table.ts'
 import { CannotOpenError, systemCode } from '../store/errors.ts'
@@ -147,12 +147,18 @@ export async function withAnyStore<T>(database: string, use: (store: Store) => P
   }
 }
 
-/** The transaction of a moment. @throws CommandError if there is none. */
-export async function momentOf(store: Store, when: string): Promise<Tid> {
-  return await resolveMoment(store, storedName(when), async name =>
-    store.isForeign ? undefined : (await MomentView.open(store, await store.lastTid())).superblock.tag(name),
-  )
-}
+/** The transaction of a moment. @throws StoreError if there is none. */
+export const momentOf = (store: Store, when: string): Promise<Tid> =>
+  resolveMoment(store, storedName(when), tagIn(store))
+
+/** The transaction after which a range begins, as {@link resolveStart}. */
+export const startOf = (store: Store, when: string): Promise<Tid> =>
+  resolveStart(store, storedName(when), tagIn(store))
+
+const tagIn =
+  (store: Store): FindTag =>
+  async name =>
+    store.isForeign ? undefined : (await MomentView.open(store, await store.lastTid())).superblock.tag(name)
 
 /** Whether a file is a database of any kind. @throws CannotOpenError if the user may not read it. */
 async function isDatabase(path: string): Promise<boolean> {

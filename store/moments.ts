@@ -109,13 +109,39 @@ export async function findMoment(
   nowMs: number = Date.now(),
 ): Promise<Tid | undefined> {
   const moment = parseMoment(text, nowMs)
+  const found = await newestKept(store, moment, nowMs, tag)
+  return found === undefined && 'isAge' in moment ? await beginningOf(store) : found
+}
+
+/**
+ * The transaction after which a range begins that is given by its first moment: TID_NONE for a time or an age before all that is kept.
+ * @throws StoreError (no-moment) for a time after now, an unknown tag, and a transaction that is not kept.
+ */
+export async function resolveStart(
+  store: Store,
+  text: string,
+  tag: FindTag,
+  nowMs: number = Date.now(),
+): Promise<Tid> {
+  const moment = parseMoment(text, nowMs)
+  const found = await newestKept(store, moment, nowMs, tag)
+  if (found !== undefined) return found
+  if ('timeMs' in moment && moment.timeMs <= nowMs) return TID_NONE
+  throw noMoment(store, text)
+}
+
+async function newestKept(
+  store: Store,
+  moment: Moment,
+  nowMs: number,
+  tag: FindTag,
+): Promise<Tid | undefined> {
   const bound = await boundOf(store, moment, nowMs, tag)
   // A time between two moments that a pack has kept shows the earlier one; a named transaction is that one or none.
   const isTime = 'timeMs' in moment && bound !== undefined && bound !== TID_NONE
   const upTo = isTime && store.keptUpTo !== undefined ? await store.keptUpTo(bound) : bound
   const isKept = upTo !== undefined && upTo !== TID_NONE && (await store.isKept?.(upTo)) !== false
-  const found = isKept ? await newestUpTo(store, upTo) : undefined
-  return found === undefined && 'isAge' in moment ? await beginningOf(store) : found
+  return isKept ? await newestUpTo(store, upTo) : undefined
 }
 
 /** As {@link findMoment}. @throws StoreError (no-moment) if there is none. */

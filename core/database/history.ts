@@ -1,7 +1,7 @@
 /** The history of a database as a program reads it: its transactions, differences and patches. */
 import { StoreError } from '../../store/errors.ts'
-import { formatTid, type Oid, type Tid } from '../../store/ids.ts'
-import { resolveMoment, timelineOf } from '../../store/moments.ts'
+import { formatTid, TID_NONE, type Oid, type Tid } from '../../store/ids.ts'
+import { resolveMoment, resolveStart, timelineOf } from '../../store/moments.ts'
 import type { Store } from '../../store/store.ts'
 import type { DifferenceOptions } from '../history/difference.ts'
 import { globMatcher } from '../history/glob.ts'
@@ -25,7 +25,7 @@ export interface BranchOrigin {
 }
 
 export interface LogOptions {
-  /** Only transactions after this moment. */
+  /** Only transactions after this moment; all for a time before the first one. */
   readonly since?: string
   /** Only transactions up to this moment. */
   readonly until?: string
@@ -80,9 +80,7 @@ export class DatabaseHistory {
 
   /** The transaction that a moment refers to. @throws StoreError with the code `no-moment` or `bad-moment`. */
   async moment(when: string): Promise<Tid> {
-    return await resolveMoment(this.#store, storedName(when), async name =>
-      (await this.#present()).superblock.tag(name),
-    )
+    return await resolveMoment(this.#store, storedName(when), name => this.#tag(name))
   }
 
   /** The transactions, newest first, with what each changed. @throws StoreError with the code `no-path` */
@@ -102,7 +100,7 @@ export class DatabaseHistory {
     } = options
     const store = this.#store
     const upTo = until === undefined ? await store.lastTid() : await this.moment(until)
-    const after = since === undefined ? undefined : await this.moment(since)
+    const after = since === undefined ? undefined : await this.#startOf(since)
     const range = { upTo, ...(after !== undefined && { after }) }
     const found = log(store, {
       ...range,
@@ -184,6 +182,15 @@ export class DatabaseHistory {
         time: new Date(timeline.timeOf(tid)),
         held: isHeld,
       }
+  }
+
+  async #startOf(since: string): Promise<Tid | undefined> {
+    const start = await resolveStart(this.#store, storedName(since), name => this.#tag(name))
+    return start === TID_NONE ? undefined : start
+  }
+
+  async #tag(name: string): Promise<Tid | undefined> {
+    return await (await this.#present()).superblock.tag(name)
   }
 
   async #present(): Promise<MomentView> {

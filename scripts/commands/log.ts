@@ -13,6 +13,7 @@ import {
   findSource,
   lacksKey,
   momentOf,
+  startOf,
   withAnyStore,
   withStore,
   type HistorySource,
@@ -184,7 +185,7 @@ const isSearch = ({ pattern }: Place, { deleted, grep, patch, S }: Options): boo
 async function listSums(store: Store, source: Place, options: Options): Promise<void> {
   const { since, until, limit = Infinity } = rangeOf(source, options)
   const upTo = until === undefined ? await store.lastTid() : await momentOf(store, until)
-  const after = since === undefined ? undefined : await momentOf(store, since)
+  const after = since === undefined ? undefined : await startOf(store, since)
   const range = { upTo, limit, ...(after !== undefined && { after }) }
   const { listTransactions } = await import('../foreign/listing.ts')
   await listTransactions(store, range, source.path, options)

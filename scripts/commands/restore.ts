@@ -31,7 +31,7 @@ export function restoreCommand(): Command {
     .argument('<path...>', 'paths in a mount; with --db, paths in the database')
     .option('--at <when>', 'the moment: a tid, a time, an age, or a tag (default: that of the path)')
     .option('--delete', 'remove what was not there at that moment, and move back what was renamed')
-    .option('--dry-run', 'list what would change')
+    .option('-n, --dry-run', 'list what would change')
     .option('--to <newpath>', 'restore to this path, which must not exist')
     .option('-f, --force', 'with --to, replace an existing file')
     .addOption(databaseOption())

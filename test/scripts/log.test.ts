@@ -47,6 +47,18 @@ test('one line per transaction', async () => {
   ])
 })
 
+test.each(['7d', '2001-01-01'])('since %s, before the first transaction, lists all of them', async since => {
+  const all = await zblkfs('log', database, '--oneline')
+  expect(all.length).toBeGreaterThan(3)
+  expect(await zblkfs('log', database, '--oneline', '--since', since)).toEqual(all)
+})
+
+test('a restore with -n lists what would change, and changes nothing', async () => {
+  const before = await zblkfs('ls', database)
+  expect(await zblkfs('restore', 'd', '--db', database, '--at', tids[0]!, '-n')).toContain('A  d/text')
+  expect(await zblkfs('ls', database)).toEqual(before)
+})
+
 test('finds deleted files', async () => {
   expect((await zblkfs('log', database, 'gone.jpg')).filter(line => line.startsWith('  '))).toEqual([
     '  D  gone.jpg  (-2.0 KiB)',
