@@ -9,7 +9,7 @@ import { expect, test } from 'vitest'
 import { runProgram, type CommandResult } from '../tools/run-zblkfs.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-const TIMEOUT_MS = 300_000
+const TIMEOUT_MS = 600_000
 
 test(
   'npm pack makes a compiled package, without sources, that installs and mounts',
@@ -42,23 +42,26 @@ test(
       expect(files).not.toMatch(/dist\/.*(?<!\.d)\.ts\n|node_modules|test\//)
 
       await mkdir(join(scratch, 'user'))
-      await writeFile(join(scratch, 'user', 'package.json'), '{ "private": true }')
-      await run('cd user; npm install --silent --no-audit --no-fund --prefer-offline ../zblkfs-*.tgz')
+      await run('npm install -g --prefix user --silent --no-audit --no-fund --prefer-offline ./zblkfs-*.tgz')
+      // Every page, as `man` finds it.
+      const pages = await run('cd user/share/man/man1; ls; test -s zblkfs-mount.1')
+      expect(pages).toBe(await run('ls user/lib/node_modules/zblkfs/dist/man'))
       const { version } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as {
         readonly version: string
       }
       // npm would warn of install scripts.
-      const scripts = `grep -lE '"(pre|post)?install":' node_modules/*/package.json node_modules/@*/*/package.json || true`
-      expect(await run(`cd user; ${scripts}`)).toBe('')
-      const zblkfs = 'user/node_modules/.bin/zblkfs'
+      const scripts = `grep -lE '"(pre|post)?install":' */package.json @*/*/package.json || true`
+      expect(await run(`cd user/lib/node_modules/zblkfs/node_modules; ${scripts}`)).toBe('')
+      const zblkfs = 'user/bin/zblkfs'
       expect(await run(`${zblkfs} --version`)).toBe(`${version}\n`)
       const output = await run(
-        `mkdir mnt; ${zblkfs} mount x.zblk mnt; trap "umount -l mnt 2> /dev/null || true" EXIT
-         ${zblkfs} web mnt > url & sleep 3
+        `mkdir mnt; ${zblkfs} mount x.zblk mnt; trap 'kill $web 2> /dev/null || true; umount -l mnt 2> /dev/null || true' EXIT
+         ${zblkfs} web mnt > url & web=$!
+         until [ -s url ]; do kill -0 $web; sleep 0.2; done
          for asset in '' app/main.js app/style.css lib/preact.js lib/uplot.css api/info; do
            node -e "fetch(process.argv[1]).then(r => { if (!r.ok) throw new Error(r.url) })" "$(cat url)$asset" || exit 1
          done
-         kill $!; echo kept > mnt/file; ${zblkfs} umount mnt; ${zblkfs} mount x.zblk mnt; cat mnt/file; ${zblkfs} umount mnt`,
+         kill $web; echo kept > mnt/file; ${zblkfs} umount mnt; ${zblkfs} mount x.zblk mnt; cat mnt/file; ${zblkfs} umount mnt`,
       )
       expect(output).toMatch(
         /^x\.zblk is mounted at mnt\n.*all is stored.*\n.* at mnt\nkept\n.*all is stored/s,
