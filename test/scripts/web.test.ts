@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { appendFile, mkdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { chromium, type Browser, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { withMount, type TestMount } from '../tools/mounted.ts'
@@ -255,6 +256,21 @@ describe('in a browser', () => {
     expect(await page.getByRole('img', { name: /Bytes stored over time/ }).count()).toBe(1)
   })
 
+  test('the timeline, which reads all transactions, does not delay the list of the newest', async () => {
+    const order: string[] = []
+    await page.route('**/api/{log,timeline}*', async route => {
+      const name = new URL(route.request().url()).pathname.split('/').at(-1) ?? ''
+      order.push(name)
+      if (name === 'log') await sleep(300)
+      order.push(`${name} is answered`)
+      await route.continue()
+    })
+    await page.reload()
+    await page.getByRole('img', { name: /Bytes stored over time/ }).waitFor()
+    await page.unroute('**/api/{log,timeline}*')
+    expect(order.slice(0, 3)).toEqual(['log', 'log is answered', 'timeline'])
+  })
+
   test('a past version of a file is shown, and restored by keyboard alone', async () => {
     await page
       .getByRole('row')
@@ -299,11 +315,13 @@ describe('in a browser', () => {
     await other.press('Enter')
     const found = page.getByRole('region', { name: 'Differences' })
     await found.getByRole('button', { name: 'Lines' }).click()
+    await found.locator('.added').first().waitFor()
     expect(await found.locator('.added').allInnerTexts()).toEqual([
       '+++ b/docs/notes.txt\n',
       '+2\n',
       '+four\n',
     ])
+    expect(await found.innerText()).toMatch(/^From the moment shown \(\w{16}\) to \w+ \d.* \(\w{16}\):/)
     await other.fill('first')
     await other.press('Enter')
     await found.getByText('No difference.').waitFor()
@@ -332,6 +350,8 @@ describe('in a browser', () => {
     const map = page.getByRole('img', { name: /blocks/ })
     await map.press('ArrowRight')
     await page.getByText(/a hole/).waitFor()
+    await map.press('ArrowLeft')
+    await page.getByText(/: changed \S.*\S, \w+ \d/).waitFor()
     await page.getByRole('link', { name: 'Space', exact: true }).click()
     await page.getByRole('cell', { name: '/sparse' }).waitFor()
     await page.getByText(/are\s+free\. The history shows/).waitFor()

@@ -83,9 +83,9 @@ function CellText({ cell, blksize, place }: { cell: Answers.Cell; blksize: numbe
   const { lo, hi, tid, time, isSampled } = cell
   const where = `${bytesText(lo * blksize)} to ${bytesText(hi * blksize)}: `
   if (tid === undefined || time === undefined) return `${where}a hole`
-  return html`${where}changed
-    ${ageText(time)}${isSampled ? ' or later (not all of its blocks were read)' : ''},
-    ${timeText(time)}.${' '} <a href=${linkTo({ ...place, at: tid })}>Show the file as of then</a>`
+  const later = isSampled ? ' or later (not all of its blocks were read)' : ''
+  return html`${where}changed ${ageText(time)}${later}, ${timeText(time)}.${' '}
+    <a href=${linkTo({ ...place, at: tid })}>Show the file as of then</a>`
 }
 
 function draw(

@@ -57,12 +57,10 @@ function Result({ compared, moment, path }: { compared: Compared; moment: string
   if ('failure' in compared) return html`<p role="alert" class="failure">${compared.failure}</p>`
   // tids have one length: their order is that of time.
   const [before = '', after = ''] = [moment, compared.tid].sort()
+  const name = (tid: string): unknown =>
+    html`${tid === compared.tid ? timeText(compared.time) : 'the moment shown'} (<code>${tid}</code>)`
   return html`<section aria-label="Differences">
-    <p>
-      From ${before === compared.tid ? timeText(compared.time) : 'the moment shown'} (<code>${before}</code>)
-      to ${' '}${after === compared.tid ? timeText(compared.time) : 'the moment shown'}
-      (<code>${after}</code>):
-    </p>
+    <p>From ${name(before)} to ${name(after)}:</p>
     <${Differences} before=${before} after=${after} path=${path} />
   </section>`
 }

@@ -1,6 +1,6 @@
 /** The timeline of the history, and its transactions with what each changed. */
 import { html } from 'htm/preact'
-import { useState } from 'preact/hooks'
+import { useEffect, useState } from 'preact/hooks'
 import type * as Answers from '../answers.ts'
 import { ageText, bytesText, change, pathValue, query, shown, timeText } from './client.ts'
 import { Differences } from './differences.ts'
@@ -9,13 +9,16 @@ import { linkTo, useLoaded, type Place, type ViewProps } from './state.ts'
 
 const INTERVALS = 300
 const MS_PER_S = 1000
+const READING = html`<p>Reading the transactions ...</p>`
 
 export function HistoryView({ info, place, ask }: ViewProps): unknown {
   const [range, setRange] = useState<readonly [number, number]>()
+  // The list is what can be used: the timeline, which reads all transactions, must not delay it.
+  const [isListed, setIsListed] = useState(false)
   const onSelect = (from: number, to: number): void => setRange([Math.floor(from), Math.ceil(to)])
   return html`
     <section aria-label="Timeline">
-      <${Timeline} tid=${info.tid} range=${range} onSelect=${onSelect} />
+      ${isListed ? html`<${Timeline} tid=${info.tid} range=${range} onSelect=${onSelect} />` : READING}
       ${
         range !== undefined &&
         html`<p>
@@ -25,7 +28,14 @@ export function HistoryView({ info, place, ask }: ViewProps): unknown {
       }
     </section>
     ${info.tags.length > 0 && html`<${Tags} tags=${info.tags} place=${place} />`}
-    <${Transactions} key=${range?.join()} last=${info.tid} range=${range} place=${place} ask=${ask} />
+    <${Transactions}
+      key=${range?.join()}
+      last=${info.tid}
+      range=${range}
+      place=${place}
+      ask=${ask}
+      onListed=${setIsListed}
+    />
   `
 }
 
@@ -42,7 +52,7 @@ function Timeline({ tid, range, onSelect }: TimelineProps): unknown {
   )
   if (loaded.state === 'failed') return html`<p role="alert" class="failure">${loaded.reason}</p>`
   const { value } = loaded
-  if (value === undefined) return html`<p>Reading the transactions ...</p>`
+  if (value === undefined) return READING
   const times = value.times.map(time => time / MS_PER_S)
   return html`
     <h2>${value.count.toLocaleString()} transactions</h2>
@@ -72,9 +82,11 @@ const Tags = ({ tags, place }: { tags: readonly Answers.Tag[]; place: Place }): 
 interface TransactionsProps extends Pick<ViewProps, 'place' | 'ask'> {
   readonly last: string
   readonly range: readonly [number, number] | undefined
+  /** Called with true when the first page has been read, or cannot be. */
+  readonly onListed: (isListed: true) => void
 }
 
-function Transactions({ last, range, place, ask }: TransactionsProps): unknown {
+function Transactions({ last, range, place, ask, onListed }: TransactionsProps): unknown {
   /** Where each page that was turned to begins. */
   const [pages, setPages] = useState<readonly string[]>([])
   const before = pages.at(-1)
@@ -87,6 +99,9 @@ function Transactions({ last, range, place, ask }: TransactionsProps): unknown {
       ),
     [before, place.path, before === undefined ? last : undefined, range],
   )
+  useEffect(() => {
+    if (loaded.state !== 'loading') onListed(true)
+  }, [loaded.state])
   if (loaded.state === 'failed') return html`<p role="alert" class="failure">${loaded.reason}</p>`
   const { transactions = [], isCut = false } = loaded.value ?? {}
   const oldest = transactions.at(-1)?.tid
