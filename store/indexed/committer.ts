@@ -277,10 +277,11 @@ export class Committer {
     return { nextOid, objects, bytes, stored }
   }
 
-  /** Objects with an oid that was never used need no look-up. */
+  /** Objects with an oid that was never used need no look-up, unless there are other writers. */
   #expect(changes: readonly ObjectChange[], rows: IndexTransaction): Awaitable<void> {
     const bases: ExpectedBase[] = []
-    for (const { oid, base } of changes) if (oid < this.#nextOid) bases.push({ oid, base })
+    const { looksUpNew = false } = this.#index
+    for (const { oid, base } of changes) if (looksUpNew || oid < this.#nextOid) bases.push({ oid, base })
     if (bases.length > 0) return rows.expect(bases)
   }
 

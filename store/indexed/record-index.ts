@@ -78,6 +78,8 @@ export interface Index {
 export interface IndexWriter {
   /** Bytes of a stored row beyond those of its record: an encrypted one is longer. */
   readonly extraRowBytes: number
+  /** Whether other writers may have used an oid that is taken for a new one: each is looked up then. */
+  readonly looksUpNew?: boolean
 
   /** The last transaction; undefined if there is none. @throws StoreError if continuing from it would reuse oids or positions. */
   last(): Awaitable<TransactionRow | undefined>

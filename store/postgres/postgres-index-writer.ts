@@ -64,6 +64,7 @@ const ADD_ALL = `
 
 export class PostgresIndexWriter implements IndexWriter {
   readonly extraRowBytes: number
+  readonly looksUpNew: boolean
   readonly #seal: RowSeal | undefined
   readonly #writer: WriterSession
   /** Reads through the session of the transaction in progress. */
@@ -77,6 +78,7 @@ export class PostgresIndexWriter implements IndexWriter {
   constructor(writer: WriterSession, seal?: RowSeal) {
     this.#writer = writer
     this.#seal = seal
+    this.looksUpNew = writer.isShared
     this.extraRowBytes = seal?.extraBytes ?? 0
     this.queries = {
       query: async (text, values, name) => await (await writer.ready()).query(text, values, name),

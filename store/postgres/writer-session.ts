@@ -120,6 +120,11 @@ export class WriterSession {
     }
   }
 
+  /** Whether it writes beside others, in turns. */
+  get isShared(): boolean {
+    return this.#parts.isShared
+  }
+
   get epoch(): bigint {
     return this.#epoch
   }
