@@ -4,7 +4,7 @@
  * Which inodes it changed is read from its summary (core/objects/transaction-summary.ts), so the work is proportional to the files
  * that are named. The transaction's revisions are read only if its summary is missing or incomplete.
  */
-import { CannotOpenError, type DamageError } from '../../store/errors.ts'
+import { CannotOpenError, type DamageError, isDamageError } from '../../store/errors.ts'
 import { tid as toTid, type Oid, type Tid } from '../../store/ids.ts'
 import type { Store, TransactionInfo } from '../../store/store.ts'
 import { originIn, summaryIn, type Origin, type TransactionSummary } from '../objects/transaction-summary.ts'
@@ -54,6 +54,8 @@ interface Found {
   readonly nlink: number
   readonly name: string | undefined
   readonly parent: Oid | undefined
+  /** Undefined if it is damaged. */
+  readonly ctimeNs: bigint | undefined
 }
 
 /** A changed inode, in the first view in which it has a name. */
@@ -110,6 +112,7 @@ export class TransactionChanges {
     this.#fileCount -= described.length - joined.length
     const changes = this.#fileCount > joined.length ? await this.#joinedWithUnnamed(joined) : joined
     const origin = originIn(this.#info.extension)
+    if ((below ?? only) !== undefined && this.#fileCount === 0) return undefined
     if (isWanted === undefined) return { info: this.#info, changes, fileCount: this.#fileCount, origin }
     const wanted = changes.filter(isWanted)
     if (wanted.length === 0) return undefined
@@ -186,6 +189,7 @@ export class TransactionChanges {
       const was = isAfter ? earlier.get(oid) : found
       if (!isAfter) changes.push({ kind: 'removed', path, mode, sizeBefore: size, oid })
       else if (was === undefined) changes.push({ kind: 'added', path, mode, sizeAfter: size, oid })
+      else if (isOnlyRead(was, found)) this.#fileCount--
       else {
         const sizes = { sizeBefore: was.size, sizeAfter: size }
         const from = isRenamed(was, found) ? (await before?.pathOf(oid))?.text : undefined
@@ -233,13 +237,23 @@ async function foundIn(view: MomentView | undefined, oids: readonly Oid[]): Prom
   return found
 }
 
-const snapshot = ({ size, mode, nlink, name, parent }: Inode): Found => ({
-  size,
-  mode,
-  nlink,
-  name,
-  parent: parent?.oid,
-})
+function snapshot(inode: Inode): Found {
+  const { size, mode, nlink, name, parent } = inode
+  return { size, mode, nlink, name, parent: parent?.oid, ctimeNs: ctimeOf(inode) }
+}
+
+function ctimeOf(inode: Inode): bigint | undefined {
+  try {
+    return inode.time('ctime')
+  } catch (error) {
+    if (isDamageError(error)) return undefined
+    throw error
+  }
+}
+
+/** Whether only the access time of an inode is another: it was read, and the transaction stored that with changes of other inodes. */
+const isOnlyRead = (was: Found, is: Found): boolean =>
+  is.ctimeNs !== undefined && is.ctimeNs === was.ctimeNs && is.size === was.size && is.nlink === was.nlink
 
 /** Whether an inode has another name. An additional or removed hard link is not a rename. */
 function isRenamed(was: Found, is: Found): boolean {

@@ -109,3 +109,29 @@ test('an extension that is not a summary is ignored', () => {
   expect(summaryIn(Buffer.from('not a pickle'))).toBeUndefined()
   expect(summaryIn(Buffer.from('80037d712e', 'hex'))).toBeUndefined()
 })
+
+test('a file that was only read is not listed, although its access time is stored', async () => {
+  const path = temporaryDatabase()
+  const paths = await openPaths(path, OPTIONS)
+  await paths.mkdir('a')
+  await paths.write('a/read', Buffer.from('1'))
+  await paths.fs.sync()
+  await paths.read('a/read')
+  await paths.write('other', Buffer.from('2'))
+  await paths.fs.sync()
+  await paths.fs.close()
+  const store = await openSqliteStore(path, { readOnly: true })
+  try {
+    const view = await MomentView.open(store, await store.lastTid())
+    const of = (await view.find('a/read'))!.oid
+    expect((await view.find('a/read'))!.time('atime')).toBeGreaterThan(
+      (await view.find('a/read'))!.time('ctime'),
+    )
+    const [last] = await logged(store)
+    expect([last?.changes.map(change => change.path), last?.fileCount]).toEqual([['other'], 1])
+    expect(await logged(store, { of })).toHaveLength(1)
+    expect(await logged(store, { of: (await view.find('a'))!.oid })).toHaveLength(1)
+  } finally {
+    await store.close()
+  }
+})
