@@ -34,14 +34,14 @@ export { Files, type Time } from './core/database/files.ts'
 export type { OpenMode } from './core/database/open-flags.ts'
 export { Dirent, Stats } from './core/database/stats.ts'
 export type { Path } from './core/database/path.ts'
-export {
-  receive,
-  type BackedUp,
-  type BackupOptions,
-  type Received,
-  type ReceiveOptions,
-  type SendOptions,
-} from './core/database/streams.ts'
+export type {
+  BackedUp,
+  BackupOptions,
+  Received,
+  ReceiveOptions,
+  SendOptions,
+} from './core/database/stream-options.ts'
+export { receive } from './core/database/streams.ts'
 export type { EncryptionName, Secret } from './store/encryption.ts'
 export type { StreamSize } from './core/stream/send.ts'
 export { CodedError, type ErrorCode, type ErrorKind } from './store/errors.ts'

@@ -132,6 +132,7 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
     ['zblkfs send ~/files.zblk | ssh host zblkfs receive files.zblk', 'a copy on another machine'],
     ['zblkfs send ~/files --from v1 > changes', 'what has changed since a tag'],
     ['zblkfs send ~/files --from v1 -n', 'how much that is'],
+    ['zblkfs send --raw ~/secret.zblk | ssh host zblkfs receive secret.zblk', 'no key on either machine'],
   ],
   receive: [
     ['zblkfs receive ~/copy.zblk < changes', 'from a file'],
@@ -144,6 +145,7 @@ const EXAMPLES: Readonly<Record<string, readonly (readonly [command: string, mea
   backup: [
     ['zblkfs backup ~/files /backup/files', 'every night, for example'],
     ['zblkfs backup ~/files /backup/files --verify', 'and read all of it'],
+    ['zblkfs backup --raw ~/secret.zblk /backup/secret', 'an encrypted database, without its key'],
   ],
   import: [['zblkfs import Data.fs ~/files.zblk --history', 'with every transaction']],
   export: [

@@ -24,6 +24,7 @@
  * | `fileLocking` | locks of files among these processes                        |
  * | `compressing` | how new bulk bytes are stored                               |
  * | `encrypting` | what opens an encrypted database                             |
+ * | `rawSending` | an encrypted database as it is stored, for a copy            |
  *
  * `test/store/contract/` has a suite for each; every store runs those of the capabilities that it offers.
  */
@@ -39,6 +40,7 @@ import type { CompressionName } from './compression.ts'
 import type { Oid, Tid } from './ids.ts'
 import type { KeptMoments } from './kept-moments.ts'
 import type { RevisionReader, Mark } from './stored-revisions.ts'
+import type { RawSending } from './raw-stream.ts'
 import type { Retention } from './retention.ts'
 import type { Timeline } from './timeline.ts'
 import type { ObjectChange } from './changes.ts'
@@ -59,6 +61,7 @@ export interface Capabilities {
   readonly lineage?: Lineage | undefined
   readonly connection?: Connection | undefined
   readonly encrypting?: Encrypting | undefined
+  readonly rawSending?: RawSending | undefined
   readonly compressing?: Compressing | undefined
   readonly leasing?: Leasing | undefined
   readonly fileLocking?: FileLocking | undefined
@@ -94,10 +97,7 @@ export interface FoundIntents {
   readonly uncommitted?: Tid
 }
 
-/**
- * Bytes that are durable but in no transaction yet: one write and one sync, cheaper than a transaction. The transaction after the one that
- * they follow voids them.
- */
+/** Bytes that are durable but in no transaction yet: one write and one sync. The transaction after the one that they follow voids them. */
 export interface IntentEntries {
   /**
    * Reads the entries that are in no transaction, in order; an earlier process may have added them. Those that follow a
@@ -335,9 +335,7 @@ export type OnMeasured = (done: number, total: number) => void
 /** Receives how much of a scan is done. */
 export type Progress = (what: string, done: number, total: number) => void
 
-/**
- * Finds and repairs damage in the store's own structures, whatever the records mean. Offered by stores opened for reading.
- */
+/** Finds and repairs damage in the store's own structures, whatever the records mean. Offered by stores opened for reading. */
 export interface Checking {
   /**
    * Checks everything stored up to `upTo`: structure, checksums, counts, and that every revision's bytes are present.

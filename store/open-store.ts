@@ -8,6 +8,7 @@ import { rm } from './os-files-async.ts'
 import { branchPlace } from './branches.ts'
 import { importMapPath, isDatabaseUrl } from './database-name.ts'
 import { CannotOpenError, LockedError } from './errors.ts'
+import type { RawHeader, RawPart, RawReceiving } from './raw-stream.ts'
 import { recognise } from './recognise.ts'
 import type { Rescued } from './sqlite/rescue.ts'
 import type { BulkCacheOptions } from './s3/remote-bulk.ts'
@@ -20,6 +21,7 @@ const filestorage = () => import('./filestorage/file-storage.ts')
 const filestorageWriter = () => import('./filestorage/writer.ts')
 const branch = () => import('./branch/open-branch.ts')
 const postgres = () => import('./postgres/open-postgres-store.ts')
+const rawTarget = () => import('./sqlite/raw/raw-target.ts')
 const relstorage = () => import('./relstorage/rel-storage.ts')
 
 /** Options for an external database (a FileStorage or a RelStorage database). */
@@ -101,6 +103,24 @@ export async function removeBranch(...removed: Parameters<Branches['removeBranch
 }
 
 type Branches = Awaited<ReturnType<typeof branch>>
+
+/**
+ * Opens a copy of an encrypted database, without its key, for raw streams that begin like this one. The copy is made if it does not exist.
+ * @param begin the first part of a stream.
+ * @throws LockedError if another process writes it; CannotOpenError, StoreError if it is no copy, or the stream is not sound.
+ */
+export async function openRawTarget(
+  path: string,
+  begin: RawPart,
+): Promise<{ readonly header: RawHeader; readonly target: RawReceiving }> {
+  if (isDatabaseUrl(path) || branchPlace(path) !== undefined)
+    throw new CannotOpenError(`${path} cannot receive a raw stream: only a database in a file can`, {
+      code: 'usage',
+    })
+  const { headerOf, RawTarget } = await rawTarget()
+  const header = headerOf(begin)
+  return { header, target: await RawTarget.open(path, header) }
+}
 
 /**
  * Removes a zblkfs database that has no transaction, unless another process has begun to write it.

@@ -22,7 +22,8 @@ import {
 import { Files, type FilesParts } from './files.ts'
 import { Isolation } from './isolation.ts'
 import type { WatchOptions } from './feed.ts'
-import { backup, send, sizeToSend, type BackedUp, type BackupOptions, type SendOptions } from './streams.ts'
+import type { BackedUp, BackupOptions, SendOptions } from './stream-options.ts'
+import { backup, send, sizeToSend } from './streams.ts'
 import type { StreamSize } from '../stream/send.ts'
 
 export interface DatabaseParts {

@@ -2,9 +2,9 @@
 import { pack } from '../pack/pack.ts'
 import { taggedMoments } from '../pack/moments.ts'
 import { backUp } from '../stream/backup.ts'
+import { isRawStream, startOf } from '../stream/raw.ts'
 import { openStream, receiveHistory, type ReceiveResult } from '../stream/receive.ts'
-import { measureHistory, sendHistory, type OnSent, type SendRange, type StreamSize } from '../stream/send.ts'
-import type { KeySource } from '../../store/encryption.ts'
+import { measureHistory, sendHistory, type SendRange, type StreamSize } from '../stream/send.ts'
 import { isCompressionName } from '../../store/compression.ts'
 import { OpenedStream } from '../../store/sealed-stream.ts'
 import { isDatabaseUrl } from '../../store/database-name.ts'
@@ -15,44 +15,10 @@ import { recognise } from '../../store/recognise.ts'
 import type { Store, WritableStore } from '../../store/store.ts'
 import { MomentView } from '../history/moment-view.ts'
 import { storedName } from '../stored-names.ts'
-
-export interface SendOptions {
-  /** The stream has the transactions after this moment; absent: everything that is kept. */
-  readonly from?: string
-  /** The last moment of the stream; absent: the present. */
-  readonly to?: string
-  /** Sends bytes again that the receiver should have: for one that has dropped them (code `bytes-dropped`). */
-  readonly selfContained?: boolean
-  /** Returns the passphrase or key of an encrypted database, with which the stream is encrypted; by default as it was opened. */
-  readonly key?: KeySource | undefined
-  readonly signal?: AbortSignal
-  readonly onProgress?: OnSent
-}
+import { receiveRaw } from './raw-streams.ts'
+import type { BackedUp, BackupOptions, Received, ReceiveOptions, SendOptions } from './stream-options.ts'
 
 type Range = Pick<SendOptions, 'from' | 'to' | 'selfContained' | 'key'>
-
-/** What {@link receive} did. */
-export interface Received {
-  readonly transactions: number
-  /** New bytes of records. */
-  readonly bytes: number
-  /** The last transaction of the database: 16 hex digits. */
-  readonly tid: string
-}
-
-export interface ReceiveOptions {
-  /**
-   * Drops history and objects that the source has dropped, whenever the source was packed since. Nothing else may pack a
-   * database that receives streams.
-   */
-  readonly pack?: boolean
-  /** Returns the passphrase or key of an encrypted stream and its database. */
-  readonly key?: KeySource | undefined
-  readonly signal?: AbortSignal
-  readonly onProgress?: (done: number, total: number) => void
-  /** Receives a warning for the user. */
-  readonly warn?: (message: string) => void
-}
 
 /**
  * The history of a database as a stream, beside the process that writes it, if there is one.
@@ -83,14 +49,26 @@ export async function sizeToSend(name: string, { key, ...range }: Range = {}): P
 
 /**
  * Receives one stream, or several in a row, into a database, which is created if it does not exist. An interrupted stream
- * leaves the transactions that have arrived; the next stream may begin after the last of them.
+ * leaves the transactions that have arrived; the next stream may begin after the last of them. Raw streams are recognised; an interrupted one
+ * leaves nothing.
  * @throws StoreError with the code `cut-stream` if the stream ended early, and `bad-stream`, `other-database`, `other-base`, `diverged` or
  * `history-dropped` if it does not fit; LockedError if another process writes the database.
  */
 export async function receive(
   name: string,
   input: AsyncIterable<Uint8Array>,
-  { pack = false, signal, onProgress, warn, key }: ReceiveOptions = {},
+  options: ReceiveOptions = {},
+): Promise<Received> {
+  const { start, whole } = await startOf(input)
+  return isRawStream(start)
+    ? await receiveRaw(name, whole, options)
+    : await receiveStreams(name, whole, options)
+}
+
+async function receiveStreams(
+  name: string,
+  input: AsyncIterable<Uint8Array>,
+  { pack = false, signal, onProgress, warn, key }: ReceiveOptions,
 ): Promise<Received> {
   const isNew = (await recognise(name)) === 'none'
   const opened = new OpenedStream(input, key)
@@ -126,30 +104,6 @@ export async function receive(
   }
 }
 
-/** What {@link backup} did. */
-export interface BackedUp {
-  /** The paths of new files. */
-  readonly files: readonly string[]
-  readonly transactions: number
-  readonly bytes: number
-  /** The last transaction of the backup: 16 hex digits. */
-  readonly tid: string
-  /**
-   * The new files have everything: `first` in an empty directory, `asked` with `full`, `dropped` if a pack has dropped the last transaction of the
-   * earlier files. Absent if they continue these.
-   */
-  readonly full?: 'first' | 'asked' | 'dropped'
-}
-
-export interface BackupOptions {
-  /** Begins with everything again. */
-  readonly full?: boolean
-  /** Returns the passphrase or key of an encrypted database, with which the files are encrypted; by default as it was opened. */
-  readonly key?: KeySource | undefined
-  readonly signal?: AbortSignal
-  readonly onProgress?: (phase: 'write' | 'verify', done: number, total: number) => void
-}
-
 /**
  * Backs up a database as streams in a directory, which is created: everything the first time, then what has changed. Each file is
  * verified. {@link receive} restores them.
@@ -172,7 +126,7 @@ export async function backup(
 /** The last transaction of a database that may not exist; undefined if it has none. @throws CannotOpenError */
 export async function lastReceived(name: string): Promise<string | undefined> {
   if ((await recognise(name)) === 'none') return undefined
-  const store = await openDatabase(name, { readOnly: true, mayLackKey: true })
+  const store = await openDatabase(name, { readOnly: true, mayLackKey: true, key: async () => undefined })
   try {
     const tid = await store.lastTid()
     return tid === TID_NONE ? undefined : formatTid(tid)

@@ -7,19 +7,23 @@
  * the directory.
  */
 import { createReadStream } from '../../store/os-files.ts'
-import { link, mkdir, open, rename, rm, stat, unlink } from '../../store/os-files-async.ts'
-import type { FileHandle } from 'node:fs/promises'
-import { hostname } from 'node:os'
+import { open } from '../../store/os-files-async.ts'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { KeyCopy } from '../../store/encryption.ts'
-import { CodedError, messageOf, StoreError, systemCode } from '../../store/errors.ts'
+import { StoreError } from '../../store/errors.ts'
 import { formatTid, TID_NONE, type Tid } from '../../store/ids.ts'
-import { tryLock } from '../../store/flock.ts'
 import { ALL_MOMENTS } from '../../store/kept-moments.ts'
 import { OpenedStream } from '../../store/sealed-stream.ts'
 import type { Store } from '../../store/store.ts'
-import { lastRow, streamFiles, streamName, type StreamFile } from './directory.ts'
+import {
+  assertComplete,
+  filesOf,
+  lockDirectory,
+  makeDirectory,
+  publish,
+  writePartial,
+} from './backup-directory.ts'
+import { lastRow, streamName, type StreamFile } from './directory.ts'
 import { readHeader, readItems, type StreamEnd } from './decode.ts'
 import { fingerprintOf, type StreamHeader } from './format.ts'
 import { FrameReader } from './frames.ts'
@@ -27,9 +31,6 @@ import { sendHistory, transactionUpTo } from './send.ts'
 
 /** Records of a file, in bytes; a file ends with a transaction. */
 const FILE_BYTES = 1 << 30
-/** How often, and after how long, a stale lock is looked at again that another process looks at. */
-const STALE_TRIES = 50
-const STALE_RETRY_MS = 20
 
 export interface BackupOptions {
   /** Begins with everything again. */
@@ -65,13 +66,13 @@ export async function backUp(
   options: BackupOptions = {},
 ): Promise<BackupResult> {
   await makeDirectory(directory)
-  const unlock = await lock(directory)
+  const unlock = await lockDirectory(directory)
   try {
     const { base, number, full } = await startOf(source, directory, options)
     const files: string[] = []
     let [from, transactions, bytes] = [base, 0, 0]
     for (const to of await partsOf(source, base, options.fileBytes ?? FILE_BYTES)) {
-      const name = streamName(number + files.length, formatTid(from), formatTid(to))
+      const name = streamName('stream', number + files.length, formatTid(from), formatTid(to))
       const written = await writeStream(source, { from, to }, { directory, name, options })
       files.push(join(directory, name))
       transactions += written.end.transactions
@@ -113,16 +114,6 @@ export async function verifyStream(
   }
 }
 
-/** Its parent must exist: the path may be mistyped. @throws StoreError */
-async function makeDirectory(path: string): Promise<void> {
-  try {
-    await mkdir(path, 0o700)
-  } catch (error) {
-    if (systemCode(error) !== 'EEXIST')
-      throw new StoreError(`${path} cannot be created: ${messageOf(error)}`, { cause: error })
-  }
-}
-
 interface Start {
   readonly base: Tid
   readonly number: number
@@ -131,7 +122,7 @@ interface Start {
 
 /** Where a backup begins. @throws StoreError */
 async function startOf(source: Store, directory: string, { full = false }: BackupOptions): Promise<Start> {
-  const files = await streamFiles(directory)
+  const files = await filesOf(directory, 'stream')
   if (!full) assertComplete(directory, lastRow(files))
   const last = files.at(-1)
   if (last === undefined) return { base: TID_NONE, number: 1, full: 'first' }
@@ -147,21 +138,6 @@ async function startOf(source: Store, directory: string, { full = false }: Backu
   if (found?.tid === last.to && fingerprintOf(found) === (await fingerprintIn(last, keys)))
     return { base: last.to, number }
   return { base: TID_NONE, number, full: 'dropped' }
-}
-
-/** @throws StoreError */
-function assertComplete(directory: string, files: readonly StreamFile[]): void {
-  let last: StreamFile | undefined
-  for (const file of files) {
-    const isNext =
-      last === undefined ? file.from === TID_NONE : file.number === last.number + 1 && file.from === last.to
-    if (!isNext)
-      throw new StoreError(
-        `${directory} lacks a file before ${file.path}: put it back, or begin again with a full backup`,
-        { code: 'not-whole' },
-      )
-    last = file
-  }
 }
 
 async function headerOf({ path }: StreamFile, keys: KeyCopy | undefined): Promise<StreamHeader> {
@@ -219,124 +195,15 @@ async function writeStream(
   { from, to }: { readonly from: Tid; readonly to: Tid },
   { directory, name, options: { signal, onProgress } }: Place,
 ): Promise<VerifiedStream> {
-  const partial = join(directory, 'partial')
-  const path = join(directory, name)
-  const file = await open(partial, 'w', 0o600)
-  let length = 0
-  try {
-    const range = { to, ...(from !== TID_NONE && { from }) }
-    const stream = sendHistory(source, range, {
-      signal,
-      onProgress: (done, total) => onProgress?.('write', done, total),
-    })
-    for await (const chunk of stream) {
-      await file.writeFile(chunk)
-      length += chunk.length
-    }
-    await file.sync()
-  } catch (error) {
-    await file.close()
-    await rm(partial, { force: true })
-    if (error instanceof CodedError || systemCode(error) === undefined) throw error
-    throw new StoreError(`${path} cannot be written: ${messageOf(error)}`, {
-      code: systemCode(error) === 'ENOSPC' ? 'no-space' : 'failed',
-      cause: error,
-    })
-  }
-  await file.close()
+  const range = { to, ...(from !== TID_NONE && { from }) }
+  const stream = sendHistory(source, range, {
+    signal,
+    onProgress: (done, total) => onProgress?.('write', done, total),
+  })
+  const { partial, length } = await writePartial(directory, stream)
   let done = 0
   const keys = await source.capabilities.encrypting?.copy()
   const verified = await verifyStream(partial, keys, bytes => onProgress?.('verify', (done += bytes), length))
-  await publish(partial, path)
-  await syncDirectory(directory)
+  await publish(directory, name)
   return verified
-}
-
-/** Gives a file its name, which no file may have yet. @throws StoreError */
-async function publish(partial: string, path: string): Promise<void> {
-  try {
-    await link(partial, path)
-    await unlink(partial)
-  } catch (error) {
-    if (systemCode(error) === 'EEXIST') throw new StoreError(`${path} exists already`, { cause: error })
-    // A filesystem without hard links.
-    await rename(partial, path)
-  }
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory)
-  try {
-    await handle.sync()
-  } catch (error) {
-    // Some network filesystems cannot sync a directory.
-    if (systemCode(error) !== 'EINVAL') throw error
-  } finally {
-    await handle.close()
-  }
-}
-
-/** Excludes other backups into a directory; the lock of a process that has ended on this machine is replaced. @throws StoreError */
-async function lock(directory: string): Promise<() => Promise<void>> {
-  const path = join(directory, 'lock')
-  for (let tries = 0; ; tries++) {
-    try {
-      const file = await open(path, 'wx', 0o600)
-      await file.writeFile(`${hostname()} ${process.pid}\n`)
-      await file.close()
-      return () => rm(path, { force: true })
-    } catch (error) {
-      if (systemCode(error) !== 'EEXIST')
-        throw new StoreError(`${directory} cannot be written: ${messageOf(error)}`, { cause: error })
-    }
-    const holder = await removeStale(path)
-    if (holder === undefined) continue
-    if (holder === 'busy' && tries < STALE_TRIES) await sleep(STALE_RETRY_MS)
-    else throw lockedBy(directory, path, holder)
-  }
-}
-
-/**
- * Removes the lock of a process that has ended on this machine. Of processes that find it, one at a time looks at it and removes it: the
- * others could remove the lock that the first one makes next.
- * @returns the content of a lock that holds, `busy` while another process looks at it; undefined if there is none any more.
- */
-async function removeStale(path: string): Promise<string | undefined> {
-  let file: FileHandle
-  try {
-    file = await open(path)
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined
-    throw new StoreError(`${path} cannot be read: ${messageOf(error)}`, { cause: error })
-  }
-  try {
-    if (!tryLock(file.fd)) return 'busy'
-    const text = await file.readFile('utf8')
-    const [host = '', pid = ''] = text.trim().split(' ')
-    if (host !== hostname() || isAlive(Number(pid))) return text.trim()
-    const [held, named] = [await file.stat(), await stat(path).catch(() => undefined)]
-    if (named?.ino === held.ino && named.dev === held.dev) await rm(path, { force: true })
-    return undefined
-  } finally {
-    await file.close()
-  }
-}
-
-function lockedBy(directory: string, path: string, holder: string): StoreError {
-  const [host, pid] = holder.split(' ')
-  const by = pid === undefined ? '' : ` (process ${pid} on ${host})`
-  return new StoreError(
-    `another backup writes into ${directory}${by}; if it does not run any more, remove ${path}`,
-    { code: 'locked' },
-  )
-}
-
-function isAlive(pid: number): boolean {
-  if (!Number.isSafeInteger(pid) || pid <= 0) return false
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return systemCode(error) === 'EPERM'
-  }
 }

@@ -4,29 +4,36 @@ import { join } from 'node:path'
 import { StoreError } from '../../store/errors.ts'
 import { parseTid, TID_NONE, type Tid } from '../../store/ids.ts'
 
-/** `NUMBER-FROM-TO.zstream`; the transactions of the file are those after FROM up to TO. */
-const NAME = /^(\d{6,})-([0-9a-f]{16})-([0-9a-f]{16})\.zstream$/
+/** A raw stream (raw.ts), or another one. */
+export type StreamKind = 'stream' | 'raw'
+
+const SUFFIX: Readonly<Record<StreamKind, string>> = { stream: '.zstream', raw: '.zraw' }
+
+/** `NUMBER-FROM-TO.zstream` or `.zraw`; the transactions of the file are those after FROM up to TO. */
+const NAME = /^(\d{6,})-([0-9a-f]{16})-([0-9a-f]{16})(\.zstream|\.zraw)$/
 const NUMBER_DIGITS = 6
 
 export interface StreamFile {
   readonly path: string
+  readonly kind: StreamKind
   readonly number: number
   /** TID_NONE: the file has everything up to {@link StreamFile.to}. */
   readonly from: Tid
   readonly to: Tid
 }
 
-export const streamName = (number: number, from: string, to: string): string =>
-  `${String(number).padStart(NUMBER_DIGITS, '0')}-${from}-${to}.zstream`
+export const streamName = (kind: StreamKind, number: number, from: string, to: string): string =>
+  `${String(number).padStart(NUMBER_DIGITS, '0')}-${from}-${to}${SUFFIX[kind]}`
 
 /** In the order in which they were written. */
 export async function streamFiles(directory: string): Promise<readonly StreamFile[]> {
   const files: StreamFile[] = []
   for (const name of await readdir(directory)) {
-    const [, number, first = '', last = ''] = NAME.exec(name) ?? []
+    const [, number, first = '', last = '', suffix] = NAME.exec(name) ?? []
     const [from, to] = [parseTid(first), parseTid(last)]
     if (number === undefined || from === undefined || to === undefined) continue
-    files.push({ path: join(directory, name), number: Number(number), from, to })
+    const kind = suffix === SUFFIX.raw ? 'raw' : 'stream'
+    files.push({ path: join(directory, name), kind, number: Number(number), from, to })
   }
   return files.toSorted((a, b) => a.number - b.number)
 }

@@ -1,5 +1,4 @@
 /** Writes the frames of a stream (format.ts). */
-import { xxh64 } from '../../store/checksum.ts'
 import { StoreError } from '../../store/errors.ts'
 import type { KeptMoments } from '../../store/kept-moments.ts'
 import type { Tid } from '../../store/ids.ts'
@@ -9,22 +8,16 @@ import {
   BODY_FRAME_BYTES,
   EARLIER_MOMENTS_MAX,
   FRAME,
-  FRAME_HEADER_BYTES,
-  FRAME_SUM_BYTES,
-  MAGIC,
-  PAYLOAD_BYTES_MAX,
   RECORD,
   RECORD_BYTES,
+  STREAM,
   UP_TO_PRESENT,
   type StreamHeader,
 } from './format.ts'
-
-type FrameKind = (typeof FRAME)[keyof typeof FRAME]
-
-const OVERHEAD_BYTES = FRAME_HEADER_BYTES + FRAME_SUM_BYTES
+import { FrameWriter, OVERHEAD_BYTES } from './frames.ts'
 
 export class StreamEncoder {
-  #sum = xxh64(MAGIC)
+  readonly #frames = new FrameWriter()
 
   begin(header: StreamHeader): Buffer {
     const { origin, base, baseFingerprint, upTo, isUpToPresent, bytes } = header
@@ -36,8 +29,12 @@ export class StreamEncoder {
     fixed.writeUInt32LE(isUpToPresent ? UP_TO_PRESENT : 0, 40)
     fixed.writeBigUInt64LE(BigInt(bytes), 44)
     return Buffer.concat([
-      MAGIC,
-      this.#frame(FRAME.begin, fixed, ...[header.retention, header.name, header.compression].map(text)),
+      STREAM.magic,
+      this.#frames.frame(
+        FRAME.begin,
+        fixed,
+        ...[header.retention, header.name, header.compression].map(text),
+      ),
       this.moments(header.moments),
     ])
   }
@@ -48,18 +45,18 @@ export class StreamEncoder {
       throw new StoreError(
         `a history with ${earlier.length} kept moments cannot be sent: at most ${EARLIER_MOMENTS_MAX} can`,
       )
-    return this.#frame(FRAME.moments, ...[from, ...earlier].map(u64))
+    return this.#frames.frame(FRAME.moments, ...[from, ...earlier].map(u64))
   }
 
   transaction({ tid, user, description, extension }: TransactionHead): Buffer {
-    return this.#frame(FRAME.transaction, u64(tid), text(user), text(description), sized(extension))
+    return this.#frames.frame(FRAME.transaction, u64(tid), text(user), text(description), sized(extension))
   }
 
   /** The record without a new body. */
   record({ oid, head, body, tail }: CopiedRecord): Buffer {
     const fixed = Buffer.alloc(RECORD_BYTES)
     fixed.writeBigUInt64LE(BigInt(oid), 0)
-    if (head === null) return this.#frame(FRAME.record, fixed)
+    if (head === null) return this.#frames.frame(FRAME.record, fixed)
     fixed.writeUInt32LE(head.length, 12)
     fixed.writeUInt32LE(tail.length, 20)
     fixed[8] = RECORD.plain
@@ -72,37 +69,20 @@ export class StreamEncoder {
         fixed.writeBigUInt64LE(BigInt(body.off), 40)
       }
     }
-    return this.#frame(FRAME.record, fixed, head, tail)
+    return this.#frames.frame(FRAME.record, fixed, head, tail)
   }
 
   /** A part of a body, of at most {@link BODY_FRAME_BYTES}. */
   bytes(part: Uint8Array): Buffer {
-    return this.#frame(FRAME.bytes, part)
+    return this.#frames.frame(FRAME.bytes, part)
   }
 
   committed(records: number): Buffer {
-    return this.#frame(FRAME.committed, u64(BigInt(records)))
+    return this.#frames.frame(FRAME.committed, u64(BigInt(records)))
   }
 
   end(transactions: number, lastTid: Tid, fingerprint: bigint): Buffer {
-    return this.#frame(FRAME.end, u64(BigInt(transactions)), u64(lastTid), u64(fingerprint))
-  }
-
-  /** @throws StoreError if a receiver would refuse the frame. */
-  #frame(kind: FrameKind, ...parts: readonly Uint8Array[]): Buffer {
-    const length = parts.reduce((sum, part) => sum + part.length, 0)
-    if (length > PAYLOAD_BYTES_MAX) throw new StoreError(`a record of ${length} bytes cannot be sent`)
-    const frame = Buffer.allocUnsafe(OVERHEAD_BYTES + length)
-    frame.writeUInt32LE(kind, 0)
-    frame.writeUInt32LE(length, 4)
-    let at = FRAME_HEADER_BYTES
-    for (const part of parts) {
-      frame.set(part, at)
-      at += part.length
-    }
-    this.#sum = xxh64(frame.subarray(0, at), this.#sum)
-    frame.writeBigUInt64LE(this.#sum, at)
-    return frame
+    return this.#frames.frame(FRAME.end, u64(BigInt(transactions)), u64(lastTid), u64(fingerprint))
   }
 }
 

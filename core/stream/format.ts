@@ -21,9 +21,25 @@ import type { KeptMoments } from '../../store/kept-moments.ts'
 import type { Tid } from '../../store/ids.ts'
 import type { TransactionHead } from '../copy/history-items.ts'
 
-export const MAGIC = Buffer.from('zblkfs stream 1\n', 'latin1')
-/** What the magic of every version begins with. */
-export const MAGIC_START = 'zblkfs stream '
+/** What the frames of a kind of stream begin with. */
+export interface Framing {
+  readonly magic: Buffer
+  /** What the magic of every version begins with. */
+  readonly magicStart: string
+}
+
+export const STREAM: Framing = {
+  magic: Buffer.from('zblkfs stream 1\n', 'latin1'),
+  magicStart: 'zblkfs stream ',
+}
+
+/** Of a raw stream (store/raw-stream.ts), whose kinds of frames are others. */
+export const RAW_STREAM: Framing = {
+  magic: Buffer.from('zblkfs raw    1\n', 'latin1'),
+  magicStart: 'zblkfs raw ',
+}
+
+export const MAGIC_BYTES = 16
 
 export const FRAME = {
   begin: 1,

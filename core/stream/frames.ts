@@ -1,13 +1,13 @@
-/** Reads the frames of a stream (format.ts) in bounded memory, and verifies each before it is used. */
+/** Writes the frames of a stream (format.ts), and reads them in bounded memory, each verified before it is used. */
 import { xxh64 } from '../../store/checksum.ts'
 import { StoreError } from '../../store/errors.ts'
 import {
   FRAME,
   FRAME_HEADER_BYTES,
   FRAME_SUM_BYTES,
-  MAGIC,
-  MAGIC_START,
+  type Framing,
   PAYLOAD_BYTES_MAX,
+  STREAM,
 } from './format.ts'
 
 export interface Frame {
@@ -15,31 +15,65 @@ export interface Frame {
   readonly payload: Buffer
 }
 
+/** The greatest number of a kind, of both framings. */
+const LAST_KIND = FRAME.end
+
 /** @throws always: StoreError with the code `bad-stream` */
 export function refuse(reason: string): never {
   throw new StoreError(`this is not a sound stream: ${reason}`, { code: 'bad-stream' })
 }
 
+/** The bytes of a frame besides its payload. */
+export const OVERHEAD_BYTES = FRAME_HEADER_BYTES + FRAME_SUM_BYTES
+
+export class FrameWriter {
+  #sum: bigint
+
+  constructor({ magic }: Framing = STREAM) {
+    this.#sum = xxh64(magic)
+  }
+
+  /** @throws StoreError if a receiver would refuse the frame. */
+  frame(kind: number, ...parts: readonly Uint8Array[]): Buffer {
+    const length = parts.reduce((sum, part) => sum + part.length, 0)
+    if (length > PAYLOAD_BYTES_MAX) throw new StoreError(`a record of ${length} bytes cannot be sent`)
+    const frame = Buffer.allocUnsafe(OVERHEAD_BYTES + length)
+    frame.writeUInt32LE(kind, 0)
+    frame.writeUInt32LE(length, 4)
+    let at = FRAME_HEADER_BYTES
+    for (const part of parts) {
+      frame.set(part, at)
+      at += part.length
+    }
+    this.#sum = xxh64(frame.subarray(0, at), this.#sum)
+    frame.writeBigUInt64LE(this.#sum, at)
+    return frame
+  }
+}
+
 /** Bytes of a stream, which arrive in pieces. */
 export class FrameReader {
   readonly #input: AsyncIterator<Uint8Array>
+  readonly #framing: Framing
   readonly #pieces: Buffer[] = []
   #length = 0
   #sum = 0n
 
-  constructor(input: AsyncIterable<Uint8Array>) {
+  constructor(input: AsyncIterable<Uint8Array>, framing = STREAM) {
     this.#input = input[Symbol.asyncIterator]()
+    this.#framing = framing
   }
 
   /** Reads the magic of a stream; resolves to false at the end of the input. @throws StoreError */
   async begin(): Promise<boolean> {
     if (!(await this.#fill(1))) return false
-    const magic = await this.#take(MAGIC.length)
-    if (!magic.equals(MAGIC)) {
-      const isOther = magic.toString('latin1').startsWith(MAGIC_START)
+    const { magic, magicStart } = this.#framing
+    const start = await this.#take(magic.length)
+    if (!start.equals(magic)) {
+      const isOther = start.toString('latin1').startsWith(magicStart)
       refuse(isOther ? 'it has the format of another version of zblkfs' : 'it does not begin as one')
     }
-    this.#sum = xxh64(MAGIC)
+    this.#sum = xxh64(magic)
     return true
   }
 
@@ -48,7 +82,7 @@ export class FrameReader {
     const header = await this.#peek(FRAME_HEADER_BYTES)
     const kind = header.readUInt32LE(0)
     const length = header.readUInt32LE(4)
-    if (kind < FRAME.begin || kind > FRAME.end) refuse(`it has a frame of an unknown kind, ${kind}`)
+    if (kind < FRAME.begin || kind > LAST_KIND) refuse(`it has a frame of an unknown kind, ${kind}`)
     if (length > PAYLOAD_BYTES_MAX) refuse(`it has a frame of ${length} bytes`)
     const end = FRAME_HEADER_BYTES + length
     const frame = await this.#take(end + FRAME_SUM_BYTES)

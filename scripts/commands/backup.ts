@@ -1,8 +1,11 @@
 /** `zblkfs backup DB|DIR TARGET`: what has changed since the last backup, as a verified file in a directory. */
 import { Command } from 'commander'
-import { backup as makeBackup, type BackedUp } from '../../core/database/streams.ts'
+import { backupRaw } from '../../core/database/raw-streams.ts'
+import type { BackedUp } from '../../core/database/stream-options.ts'
+import { backup as makeBackup } from '../../core/database/streams.ts'
 import { verifyStream } from '../../core/stream/backup.ts'
 import { bytesIn, streamsIn } from '../../core/stream/directory.ts'
+import { verifyRawStream } from '../../core/stream/raw.ts'
 import { count } from '../foreign/count.ts'
 import { ProgressBar } from '../progress-bar.ts'
 import { say } from '../say.ts'
@@ -12,6 +15,7 @@ import { formatBytes } from '../units.ts'
 
 interface Options {
   readonly full?: boolean
+  readonly raw?: boolean
   readonly verify?: boolean
   readonly json?: boolean
 }
@@ -21,7 +25,8 @@ const PHASES = { write: 'writing', verify: 'verifying' }
 const NOTES = `
 The first backup has everything, each later one what has changed since. Each file is read again and verified before it counts; copy the
 directory wherever you like. To restore: 'zblkfs receive NEW TARGET'. If a pack has dropped the last transaction of the backup, the
-next one has everything again: keep history longer than the time between two backups ('zblkfs history --keep').`
+next one has everything again: keep history longer than the time between two backups ('zblkfs history --keep').
+With --raw, neither a backup nor its restore needs the key of an encrypted database; what is restored opens with the same key.`
 
 export function backupCommand(): Command {
   return new Command('backup')
@@ -29,6 +34,7 @@ export function backupCommand(): Command {
     .argument('<db|dir>', 'the database, or a mount of it; it may be in use')
     .argument('<target>', 'a directory, which is created')
     .option('--full', 'begin with everything again')
+    .option('--raw', 'back up an encrypted database as it is stored, without its key')
     .option('--verify', 'then read all files that a restore needs, and verify them')
     .option('--json', 'print the result as JSON')
     .addHelpText('after', NOTES)
@@ -38,7 +44,7 @@ export function backupCommand(): Command {
 async function backup(
   place: string,
   directory: string,
-  { full = false, verify = false, json = false }: Options,
+  { full = false, raw = false, verify = false, json = false }: Options,
 ): Promise<void> {
   const target = await findTarget(place)
   await syncTarget(target)
@@ -46,11 +52,11 @@ async function backup(
   let result: BackedUp
   let verified: number | undefined
   try {
-    result = await makeBackup(target.database, directory, {
+    result = await (raw ? backupRaw : makeBackup)(target.database, directory, {
       full,
       onProgress: (phase, done, total) => progress.update(PHASES[phase], done, total),
     })
-    verified = verify ? await verifyAll(directory, progress) : undefined
+    verified = verify ? await verifyAll(directory, raw, progress) : undefined
   } finally {
     progress.stop()
   }
@@ -59,12 +65,13 @@ async function backup(
 }
 
 /** Resolves to the number of bytes. @throws StoreError */
-async function verifyAll(directory: string, progress: ProgressBar): Promise<number> {
+async function verifyAll(directory: string, raw: boolean, progress: ProgressBar): Promise<number> {
   const paths = await streamsIn(directory)
   const total = await bytesIn(paths)
   let bytes = 0
+  const onRead = (read: number): void => progress.add('verifying all', read, total)
   for (const path of paths)
-    bytes += (await verifyStream(path, undefined, read => progress.add('verifying all', read, total))).bytes
+    bytes += (await (raw ? verifyRawStream(path, onRead) : verifyStream(path, undefined, onRead))).bytes
   return bytes
 }
 

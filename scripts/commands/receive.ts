@@ -1,7 +1,8 @@
 /** `zblkfs receive DB`: adds the transactions of a stream to a database. */
 import { createReadStream } from '../../store/os-files.ts'
 import { Command } from 'commander'
-import { lastReceived, receive as receiveStream, type Received } from '../../core/database/streams.ts'
+import type { Received } from '../../core/database/stream-options.ts'
+import { lastReceived, receive as receiveStream } from '../../core/database/streams.ts'
 import { bytesIn, streamsIn } from '../../core/stream/directory.ts'
 import { CodedError, messageOf } from '../../store/errors.ts'
 import { canonicalName } from '../../store/database-name.ts'
@@ -22,7 +23,8 @@ interface Options {
 const NOTES = `
 The streams are read from standard input, or from the files given; a directory stands for the streams that 'zblkfs backup' has written in it.
 The database is created if it does not exist. It may be mounted read-only: the mount follows. A stream that does not fit is refused,
-and leaves the database as it is. A stream that was cut leaves whole transactions, and the message says how to resume.`
+and leaves the database as it is. A stream that was cut leaves whole transactions, and the message says how to resume.
+A raw stream needs no key; one that was cut leaves nothing.`
 
 export function receiveCommand(): Command {
   return new Command('receive')

@@ -1,7 +1,8 @@
 /** `zblkfs replicate SRC TARGET`: keeps a standby, on this machine or another, that lags by seconds. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
-import { lastReceived, send, type Received } from '../../core/database/streams.ts'
+import type { Received } from '../../core/database/stream-options.ts'
+import { lastReceived, send } from '../../core/database/streams.ts'
 import { DURATION_FORMS, parseDurationMs } from '../../store/durations.ts'
 import { CodedError, type ErrorCode } from '../../store/errors.ts'
 import { explain } from '../advice.ts'

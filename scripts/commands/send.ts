@@ -1,6 +1,7 @@
 /** `zblkfs send DB|DIR`: the history of a database, or a part of it, as a stream on standard output. */
 import { pipeline } from 'node:stream/promises'
 import { Command } from 'commander'
+import { sendRaw } from '../../core/database/raw-streams.ts'
 import { send as sendStream, sizeToSend } from '../../core/database/streams.ts'
 import { parseTid } from '../../store/ids.ts'
 import { CodedError, messageOf, systemCode } from '../../store/errors.ts'
@@ -17,13 +18,16 @@ interface Options {
   readonly to?: string
   readonly resume?: string
   readonly selfContained?: boolean
+  readonly raw?: boolean
   readonly dryRun?: boolean
   readonly json?: boolean
 }
 
 const NOTES = `
 'zblkfs receive' reads the stream. --from must be the last transaction that the receiver has; without it the stream has everything that is
-kept. What a mount has not stored yet is stored first, unless --to is given. If a stream was cut, 'zblkfs receive' names the transaction to resume after.`
+kept. What a mount has not stored yet is stored first, unless --to is given. If a stream was cut, 'zblkfs receive' names the transaction to resume after.
+A raw stream is the encrypted database as it is stored: neither end needs its key. --from is then the tid that
+'zblkfs receive --state' prints, and a stream that was cut is sent again.`
 
 export function sendCommand(): Command {
   return new Command('send')
@@ -35,6 +39,7 @@ export function sendCommand(): Command {
     .option('--to <when>', 'only up to this moment (default: the present)')
     .option('--resume <tid>', 'continue a stream that was cut, after this transaction')
     .option('--self-contained', 'send bytes again that the receiver should have, but has dropped')
+    .option('--raw', 'send an encrypted database as it is stored, without its key')
     .option('-n, --dry-run', 'only say how much there is to send')
     .option('--json', 'with --dry-run: print JSON')
     .addHelpText('after', NOTES)
@@ -43,8 +48,14 @@ export function sendCommand(): Command {
 
 async function send(
   place: string,
-  { from, to, resume, selfContained = false, dryRun = false, json = false }: Options,
+  { from, to, resume, selfContained = false, raw = false, dryRun = false, json = false }: Options,
 ): Promise<void> {
+  if (raw && (to !== undefined || resume !== undefined || selfContained || dryRun))
+    throw new UsageError('--raw goes with --from only: a raw stream always ends with the present')
+  if (raw && from !== undefined && parseTid(from) === undefined)
+    throw new UsageError(
+      `--from ${from}: with --raw it is a tid of 16 hex digits, as 'zblkfs receive --state' prints`,
+    )
   if (from !== undefined && resume !== undefined)
     throw new UsageError('--from and --resume exclude each other: --resume alone continues a stream')
   if (resume !== undefined && parseTid(resume) === undefined)
@@ -68,7 +79,10 @@ async function send(
   const progress = new ProgressBar('bytes')
   const onProgress = (done: number, total: number): void => progress.update('sending', done, total)
   try {
-    await pipeline(sendStream(target.database, { ...range, onProgress }), process.stdout, { end: false })
+    const stream = raw
+      ? sendRaw(target.database, { ...(from !== undefined && { from }), onProgress })
+      : sendStream(target.database, { ...range, onProgress })
+    await pipeline(stream, process.stdout, { end: false })
   } catch (error) {
     if (systemCode(error) === 'EPIPE')
       throw new CommandError('the receiver has ended before the stream: its message says why', {

@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { pipeline } from 'node:stream/promises'
-import type { Received } from '../../core/database/streams.ts'
+import type { Received } from '../../core/database/stream-options.ts'
 import { messageOf, StoreError, systemCode, type ErrorCode, fromWire } from '../../store/errors.ts'
 import { startable } from '../../store/os-command.ts'
 import { CommandError, UsageError } from '../failure.ts'

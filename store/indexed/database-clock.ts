@@ -21,7 +21,7 @@ import type { Notes } from './retaining.ts'
 
 /** The names of the notes. */
 export const CLOCK_JUMPS = 'clock jumps'
-const SAMPLE = 'clock sample'
+export const SAMPLE = 'clock sample'
 
 /** Drift of the clock that does not count as a jump: a constant, and a fraction of the elapsed time. */
 const TOLERANCE_MS = 60_000

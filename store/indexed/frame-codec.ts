@@ -224,6 +224,27 @@ const bodyBytes = (length: number, sealing: number): number =>
 /** The checksum in a frame's header: it tells frames apart, too. */
 export const storedSum = (header: Buffer): bigint => header.readBigUInt64LE(0)
 
+/** A stored frame by its header. */
+export interface StoredFrame {
+  /** The position of its first unit. */
+  readonly pos: number
+  /** The length of the stored frame. */
+  readonly length: number
+  /** The bytes of its units. */
+  readonly unitBytes: number
+}
+
+/** The stored and encrypted frame that some bytes begin with, verified by its checksum; undefined if it is damaged, or cut short. */
+export function sealedFrameIn(bytes: Buffer): StoredFrame | undefined {
+  if (bytes.length < FRAME_HEADER_BYTES) return undefined
+  const length = FRAME_HEADER_BYTES + bytes.readUInt32LE(LENGTH_OFFSET)
+  if (length > Math.min(bytes.length, STORED_FRAME_BYTES) || !isSumRight(bytes, length)) return undefined
+  const [pos, units] = [Number(bytes.readBigUInt64LE(POSITION_OFFSET)), bytes[UNITS_OFFSET] ?? 0]
+  const isFrame = units >= 1 && units <= FRAME_UNITS && bytes[SEALED_OFFSET] !== PLAIN
+  if (!isFrame || !Number.isSafeInteger(pos) || pos % FRAME_BYTES !== 0) return undefined
+  return { pos, length, unitBytes: units * UNIT_BYTES }
+}
+
 const DIFFERS = 'the checksum of its bytes in the log differs'
 const MALFORMED = 'its bytes in the log have another form than those of a frame'
 const FORGED = 'its bytes in the log were not encrypted with the key of this database for this place'

@@ -6,7 +6,7 @@ import type { Database } from 'better-sqlite3'
 import { TID_MAX, type Tid } from '../ids.ts'
 
 /** The name of the row; its value is an integer. */
-const PARTS = 'unfinished transaction'
+export const PARTS = 'unfinished transaction'
 
 /** The tid of the rows of an unfinished transaction, as a subquery; NULL if there are none. */
 export const UNFINISHED = `(SELECT value FROM meta WHERE name = '${PARTS}')`

@@ -96,14 +96,14 @@ const SCHEMA = `
 `
 
 /** Turns an empty file into a database, atomically. @param keySlots the note of its keys; undefined for one that is not encrypted. */
-export function createSchema(db: Database, keySlots?: string): void {
+export function createSchema(db: Database, keySlots?: string, id: string = newDatabaseId()): void {
   db.pragma(`page_size = ${PAGE_BYTES}`)
   db.pragma('auto_vacuum = INCREMENTAL') // so that a pack can return free pages to the host's filesystem
   db.transaction(() => {
     db.exec(SCHEMA)
     db.exec('INSERT INTO dropped VALUES (1, 0, 0, 0, 0, 0, 0, 0)')
     const note = db.prepare('INSERT INTO meta (name, value) VALUES (?, ?)')
-    note.run(DATABASE_ID, newDatabaseId())
+    note.run(DATABASE_ID, id)
     if (keySlots !== undefined) note.run(ENCRYPTION, keySlots)
     db.pragma(`application_id = ${APPLICATION_ID}`)
     db.pragma(`user_version = ${keySlots === undefined ? FORMAT_VERSION : ENCRYPTED_FORMAT}`)

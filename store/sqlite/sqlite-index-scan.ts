@@ -207,7 +207,7 @@ function scannedRow(cells: RevisionCells, seal: RowSeal | undefined): ScannedRow
   }
 }
 
-const selectDropped = (db: Database): Statement<[], DroppedCells> =>
+export const selectDropped = (db: Database): Statement<[], DroppedCells> =>
   db
     .prepare<[], DroppedCells>(
       `SELECT ${asReals(['objects', 'revisions', 'row_bytes', 'bulk_bytes', 'past_revisions', 'past_row_bytes', 'past_bulk_bytes'])}

@@ -30,6 +30,7 @@ import type { WriterStats } from './writer/messages.ts'
 import type { PackStep, PackStepResult } from '../indexed/pack/pack-steps.ts'
 import { SqlitePacking } from './pack/sqlite-packing.ts'
 import { pinnedMoments, ReaderPin } from './open/reader-pin.ts'
+import { RawSource } from './raw/raw-source.ts'
 import { roomBeforeReserve, securedBytes } from './reserve.ts'
 import { storeError } from './sqlite-errors.ts'
 import { SqliteIndex } from './sqlite-index.ts'
@@ -156,6 +157,7 @@ export class SqliteStore extends SqliteReads implements ReadOnlyStore {
       measuring: this.measuring,
       compressing: this.compressing,
       ...encryptingOf(this, key),
+      ...(key !== undefined && { rawSending: new RawSource(this.name) }),
       checking: new SqliteChecking(this.name, key),
       copying: this.copying,
       lineage: this.lineage,

@@ -187,6 +187,52 @@ describe('an encrypted database', () => {
   })
 })
 
+test('is backed up, sent and restored as it is stored, while it is mounted, by a user without the key', async () => {
+  const database = temporaryDatabase()
+  const file = keyFile(database)
+  const target = `${database}.raw`
+  const copy = `${database}.copy`
+  const options = ['encryption=aes-256-gcm', `key_file=${file}`]
+  await withMount({ db: database, options }, async ({ dir }) => {
+    await writeFile(join(dir, 'SECRET'), 'a hidden text')
+    await writeFile(join(dir, 'long'), randomBytes(3 << 20))
+    const first = await runZblkfs('backup', '--raw', dir, target)
+    expect(first.stdout).toMatch(/^backed up and verified 3\.\d MiB in \d+ transactions, 1 file; /)
+    expect(first.stderr).toBe('')
+    await writeFile(join(dir, 'next'), 'something')
+    expect(await zblkfsOutput('backup', '--raw', '--verify', database, target)).toMatch(
+      /verified all 3\.\d MiB/,
+    )
+    expect(await zblkfsOutput('backup', '--raw', database, target)).toContain('nothing has changed')
+    await zblkfsOutput('receive', copy, target)
+    const { tid } = JSON.parse(await zblkfsOutput('receive', '--state', copy)) as { readonly tid: string }
+    await writeFile(join(dir, 'last'), 'x')
+    await zblkfsOutput('sync', dir)
+    const pipe = `${ZBLKFS} send --raw --from ${tid} ${dir} | ${ZBLKFS} receive ${copy}`
+    expect(await runProgram('sh', ['-c', pipe])).toMatchObject({ exitCode: 0, stderr: '' })
+  })
+  for (const path of [copy, ...readdirSync(target).map(name => join(target, name))])
+    for (const text of ['SECRET', 'hidden']) expect(readFileSync(path).includes(text)).toBe(false)
+  expect(await zblkfsOutput('fsck', '--data', copy)).toContain('no key')
+  expect((await runZblkfs('ls', copy)).stderr).toContain('no key was given')
+  expect(await zblkfsOutput('ls', copy, '--key-file', file)).toMatch(/SECRET[^]*last[^]*long[^]*next/)
+  expect(await zblkfsOutput('cat', copy, 'SECRET', '--key-file', file)).toBe('a hidden text')
+  const refusals: readonly (readonly [readonly string[], string])[] = [
+    [['send', '--raw', '--to', '1h', database], '--raw goes with --from only'],
+    [['send', '--raw', '--from', '1h', database], 'with --raw it is a tid of 16 hex digits'],
+    [['send', '--raw', '--from', '0000000000000001', database], 'has no transaction 0000000000000001'],
+    [['backup', database, target, '--key-file', file], 'has raw streams: name another directory'],
+  ]
+  for (const [parameters, message] of refusals) {
+    const { exitCode, stderr } = await runZblkfs(...parameters)
+    expect([parameters, exitCode === 0, stderr]).toEqual([
+      parameters,
+      false,
+      expect.stringContaining(message),
+    ])
+  }
+})
+
 test('a process that has a key is not dumpable', async () => {
   const database = temporaryDatabase()
   await make(database, keyFile(database))

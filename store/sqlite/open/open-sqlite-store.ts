@@ -7,17 +7,8 @@
  * 4. that the database is complete (writing-mark.ts), of this format, and has its log;
  * 5. the connections.
  */
-import { randomBytes } from 'node:crypto'
-import { closeSync, type Stats } from 'node:fs'
-import {
-  absolutePath,
-  lstatSync,
-  openSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from '../../os-files.ts'
+import type { Stats } from 'node:fs'
+import { absolutePath, lstatSync, realpathSync, statSync } from '../../os-files.ts'
 import { basename, dirname, join } from 'node:path'
 import Database from 'better-sqlite3'
 import { sqliteName } from '../../sqlite-name.ts'
@@ -27,24 +18,23 @@ import type { EncryptionOptions } from '../../encryption.ts'
 import { ENCRYPTION } from '../../encryption/key-slots.ts'
 import type { MasterKey } from '../../encryption/keys.ts'
 import { CannotOpenError } from '../../errors.ts'
-import { databaseIdOfLog } from '../../segment-files/segments.ts'
-import { syncNames } from '../../side-files.ts'
 import { readIntents, waitingIntents } from '../intents/intent-file.ts'
-import { findLogProblem, lastTidOf, logDirectory } from '../log.ts'
+import { findLogProblem, lastTidOf } from '../log.ts'
 import { removeReserve } from '../reserve.ts'
-import { APPLICATION_ID, checkTables, createSchema, ENCRYPTED_FORMAT, OLDEST_FORMAT } from '../schema.ts'
+import { APPLICATION_ID, checkTables, ENCRYPTED_FORMAT, OLDEST_FORMAT } from '../schema.ts'
 import { SqliteIndexScan } from '../sqlite-index-scan.ts'
 import { SqliteStore, WritableSqliteStore } from '../sqlite-store.ts'
 import { WriterClient } from '../writer/writer-client.ts'
 import { readDatabaseId } from './database-id.ts'
 import { asCannotOpen, explain } from './cannot-open.ts'
+import { createFile } from './create-file.ts'
 import { DatabasePlace } from './database-place.ts'
 import { otherFormat } from '../../other-format.ts'
 import { assertNameFits, notADatabase } from './not-a-database.ts'
 import { assertPlainFiles } from './plain-files.ts'
 import { immutableUri, isReadAlone } from './immutable.ts'
 import { inodeHolder, WriterLock } from './writer-lock.ts'
-import { assertWhole, hasOrphanWal } from './writing-mark.ts'
+import { assertWhole } from './writing-mark.ts'
 
 export interface OpenOptions extends EncryptionOptions {
   /** Opens for reading only; a writer may be active. */
@@ -129,7 +119,14 @@ async function openForWriting(
   const lock = explain(file, () => WriterLock.take(file, purpose))
   const { place } = lock
   try {
-    const made = create ? await createFile(lock, encryption) : undefined
+    let made: MasterKey | undefined
+    if (create)
+      await createFile(lock, async () => {
+        if (encryption.encryption === undefined || encryption.encryption === 'off') return undefined
+        const { master, note } = await makeKeys(place.path, encryption)
+        made = master
+        return note
+      })
     assertPlainFiles(place)
     if (!skipIndexCheck) assertWhole(place, false)
     const keys = checkForWriting(place, skipIndexCheck)
@@ -197,8 +194,8 @@ function nameToRead(place: DatabasePlace): string {
   return isReadAlone(place.held) && place.keepWriterOut() ? immutableUri(place.held) : sqliteName(place.held)
 }
 
-/** The path without symbolic links. */
-function findFile(path: string, create: boolean): string {
+/** The path without symbolic links. @throws CannotOpenError */
+export function findFile(path: string, create: boolean): string {
   const wanted = absolutePath(path)
   assertNameFits(wanted)
   const found = explain(wanted, () => statSync(wanted, { throwIfNoEntry: false }))
@@ -233,57 +230,6 @@ function keysOf(db: Database.Database): string | undefined {
       code: 'damaged',
     })
   return note
-}
-
-/**
- * Creates a database, readable only by its owner; SQLite gives the WAL the same permissions. A new file gets its name when it is
- * complete: SQLite writes it in steps, and a process that is killed between them would leave a database that nothing can open.
- * @returns the key of a new encrypted one.
- */
-async function createFile(lock: WriterLock, encryption: EncryptionOptions): Promise<MasterKey | undefined> {
-  const { place } = lock
-  const found = statSync(place.held, { throwIfNoEntry: false })
-  if (found !== undefined && found.size > 0) return undefined
-  if (databaseIdOfLog(logDirectory(place.held)) !== undefined)
-    throw new CannotOpenError(
-      `${place.path} cannot be created: ${logDirectory(place.path)} belongs to a database that is missing; ` +
-        `put that back, or, if it is not needed, move ${logDirectory(place.path)} away`,
-    )
-  assertPlainFiles(place)
-  // SQLite would remove it.
-  if (hasOrphanWal(place.held))
-    throw new CannotOpenError(
-      `${place.path} cannot be created: ${place.path}-wal has transactions of a database that is missing; ` +
-        `put that back, or, if it is not needed, move ${place.path}-wal away`,
-    )
-  const isEncrypted = encryption.encryption !== undefined && encryption.encryption !== 'off'
-  const keys = isEncrypted ? await makeKeys(place.path, encryption) : undefined
-  if (found === undefined) {
-    // A name that no other file has, as long as that of a journal.
-    const unfinished = `${place.held}-${randomBytes(3).toString('hex')}~`
-    closeSync(openSync(unfinished, 'wx', 0o600))
-    try {
-      fill(unfinished, 'MEMORY', keys?.note)
-      renameSync(unfinished, place.held)
-    } catch (error) {
-      rmSync(unfinished, { force: true })
-      throw error
-    }
-    syncNames([dirname(place.held)])
-    lock.lockInode()
-  } else fill(place.held, 'DELETE', keys?.note)
-  return keys?.master
-}
-
-/** Makes an empty file a database. The writer turns it into one with a WAL. @param journal where SQLite keeps what a rollback needs. */
-function fill(path: string, journal: 'MEMORY' | 'DELETE', keys: string | undefined): void {
-  const db = new Database(sqliteName(path), { fileMustExist: true })
-  try {
-    db.pragma(`journal_mode = ${journal}`)
-    createSchema(db, keys)
-  } finally {
-    db.close()
-  }
 }
 
 /**
@@ -324,7 +270,7 @@ function connectForReading(
 }
 
 /** Rejects databases of other programs and of other formats. */
-function checkFormat(db: Database.Database, file: string): void {
+export function checkFormat(db: Database.Database, file: string): void {
   const application = db.pragma('application_id', { simple: true })
   if (application !== APPLICATION_ID) {
     throw notADatabase(
@@ -354,8 +300,8 @@ function checkIndex(db: Database.Database, file: string): void {
   })
 }
 
-/** Checks that the database's own log is next to it. */
-function checkLog(db: Database.Database, file: string): void {
+/** Checks that the database's own log is next to it. @throws CannotOpenError */
+export function checkLog(db: Database.Database, file: string): void {
   const problem = findLogProblem(db)
   if (problem === undefined) return
   const code = readDatabaseId(db) === undefined ? 'damaged-id' : 'damaged-log'

@@ -23,8 +23,8 @@ import type { DatabasePlace } from './database-place.ts'
 import { immutableUri } from './immutable.ts'
 
 /** The rows of `meta`. */
-const INODE = 'written to as inode'
-const PATH = 'written to as path'
+export const INODE = 'written to as inode'
+export const PATH = 'written to as path'
 
 interface Mark {
   readonly inode: string

@@ -12,7 +12,7 @@ import type { RevisionSums } from '../../capabilities.ts'
 import type { Checkpoints } from '../writer/checkpoints.ts'
 
 /** A row of `meta` that is written to sync everything before it. Its value changes each time, else SQLite would skip the write. */
-const SYNCED = 'pack synced'
+export const SYNCED = 'pack synced'
 
 export class SqliteIndexPacker implements IndexPacker {
   readonly #db: Database

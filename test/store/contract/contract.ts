@@ -31,10 +31,10 @@ export interface Offers {
   readonly reader: readonly string[]
 }
 
-/** The suite of each capability that a database opened once may offer: leasing.ts and file-locking.ts open one several times, test/store/branch makes two. */
+/** The suite of each capability that a database opened once may offer: leasing.ts and file-locking.ts open one several times, test/store/branch and raw-stream.test.ts make two. */
 const SUITES: Readonly<
   Record<
-    Exclude<keyof Capabilities, 'foreignHistory' | 'leasing' | 'fileLocking' | 'branch'>,
+    Exclude<keyof Capabilities, 'foreignHistory' | 'leasing' | 'fileLocking' | 'branch' | 'rawSending'>,
     (name: string, make: MakeDatabase) => void
   >
 > = {

@@ -36,7 +36,7 @@ function sqliteContract(
         'compressing',
         'copying',
         'dating',
-        ...(encryption === 'off' ? [] : ['encrypting']),
+        ...(encryption === 'off' ? [] : ['encrypting', 'rawSending']),
         'lineage',
         'measuring',
         'pinning',
