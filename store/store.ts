@@ -18,6 +18,7 @@
  *
  * `test/store/contract/` has the tests of this contract; every store passes them, a read-only store the reading part.
  */
+import type { Awaitable } from './awaitable.ts'
 import type { Capabilities } from './capabilities.ts'
 import type { ObjectChange } from './changes.ts'
 import type { Oid, Tid } from './ids.ts'
@@ -117,12 +118,12 @@ export interface ReadableStore {
   loadPart(oid: Oid, at: Tid, off: number, len: number, into?: Uint8Array): Promise<RevisionPart | undefined>
 
   /**
-   * Fills the memory of every read. The call is one batch: a store may reorder and merge reads. If it rejects, the
-   * content of the memory is undefined.
+   * Fills the memory of every read. The call is one batch: a store may reorder and merge reads. If it fails, the
+   * content of the memory is undefined. A local store may answer, or throw, without a promise.
    * @throws ObjectNotFoundError if there is no such revision; CorruptRecordError if the record is damaged or ends
    * before the slice does; StoreError.
    */
-  readSlices(reads: readonly SliceRead[]): Promise<void>
+  readSlices(reads: readonly SliceRead[]): Awaitable<void>
 
   /** The tids in `(after, upTo]` of the kept revisions of `oid`, newest first. */
   revisions(oid: Oid, range?: { readonly after?: Tid; readonly upTo?: Tid }): Promise<readonly Tid[]>

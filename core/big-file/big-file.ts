@@ -28,6 +28,7 @@ import { joinBytes } from '../bytes.ts'
 import { LOBTree } from '../btree/tree.ts'
 import { Turns } from '../turns.ts'
 import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
+import type { Awaitable } from '../../store/awaitable.ts'
 import { ReadOnlyError } from '../../store/errors.ts'
 
 /** New content for a part of a block: bytes of a stored record followed by zeros, or bytes. */
@@ -109,20 +110,50 @@ export class BigFile implements Participant {
 
   /**
    * Bytes `[off, off + len)`, as consecutive pieces, `len` bytes in total, which must not be changed. With `into`, of at
-   * least that length, each piece is at its position in it, except that zeros may be elsewhere.
+   * least that length, each piece is at its position in it, except that zeros may be elsewhere. Without a promise if the positions of
+   * the bytes are in memory, and the bytes themselves at hand.
    */
-  async read(off: bigint, len: number, into?: Uint8Array): Promise<Uint8Array[]> {
+  read(off: bigint, len: number, into?: Uint8Array): Awaitable<Uint8Array[]> {
+    const { spills } = this.#connection
+    const reply = this.#readOverlays(off, len, into)
+    const reading = this.#readStored(reply)
+    if (reading === undefined) return reply.pieces()
+    return this.#readAgain(reading, reply, spills, () => this.#readOverlays(off, len, into))
+  }
+
+  /** Plans and fetches the stored parts of a reply. */
+  #readStored(reply: Reply): Promise<void> | undefined {
+    for (const [i, { blk, lo, hi, at }] of reply.stored.entries()) {
+      const planning = this.#blocks.plan(blk, lo, hi, reply, at)
+      if (planning !== undefined) return this.#readStoredAfter(planning, reply, i + 1)
+    }
+    return reply.fetch(this.#connection.records)
+  }
+
+  async #readStoredAfter(planning: Promise<void>, reply: Reply, from: number): Promise<void> {
+    await planning
+    for (const { blk, lo, hi, at } of reply.stored.slice(from))
+      await this.#blocks.plan(blk, lo, hi, reply, at)
+    await reply.fetch(this.#connection.records)
+  }
+
+  async #readAgain(
+    reading: Promise<void> | undefined,
+    reply: Reply,
+    spills: number,
+    readOverlays: () => Reply,
+  ): Promise<Uint8Array[]> {
     for (;;) {
-      const { spills } = this.#connection
-      const reply = this.#readOverlays(off, len, into)
       try {
-        for (const { blk, lo, hi, at } of reply.stored) await this.#blocks.plan(blk, lo, hi, reply, at)
-        await reply.fetch(this.#connection.records)
+        await reading
         if (spills === this.#connection.spills) return reply.pieces()
       } catch (error) {
         if (spills === this.#connection.spills) throw error
       }
       // A part of a transaction was stored meanwhile, and may have replaced the records that the plan refers to.
+      ;({ spills } = this.#connection)
+      reply = readOverlays()
+      reading = this.#readStored(reply)
     }
   }
 

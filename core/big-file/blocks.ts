@@ -3,7 +3,7 @@
  * records directly into the reply.
  */
 import type { Connection } from '../objects/connection.ts'
-import { Ref } from '../objects/pickle/value.ts'
+import { Ref, type PickleValue } from '../objects/pickle/value.ts'
 import { ZBLK0, ZDATA } from '../objects/record.ts'
 import { chunkAt, loadChunkIndex, oidAt, type ChunkIndex } from '../zblk/chunk-index.ts'
 import { cutBody, findData, type Body, type StoredData } from '../zblk/data.ts'
@@ -11,6 +11,7 @@ import { isChunkIndex, LayoutCache, type BlockLayout } from '../zblk/layout-cach
 import type { ZBigFile } from '../zblk/zbigfile.ts'
 import { ZBlk1 } from '../zblk/zblk.ts'
 import type { LOBTree } from '../btree/tree.ts'
+import { chain, type Awaitable } from '../../store/awaitable.ts'
 import { TID_NONE, type Oid } from '../../store/ids.ts'
 import { isSlice, type RecordSlice } from '../../store/changes.ts'
 import { CHUNK_BYTES, chunkUp } from './chunks.ts'
@@ -30,6 +31,14 @@ export interface SharedPart extends Extent {
 
 /** The class name in a block's entry of the file's tree, in early data. */
 const ZBLK = 'wendelin.bigfile.file_zodb.ZBlk'
+
+/** Bytes `[lo, hi)` of a block in chunks, which are being planned for position `at` of a reply. */
+interface PlannedChunks extends Extent {
+  readonly block: Ref
+  readonly index: ChunkIndex
+  readonly reply: Reply
+  readonly at: number
+}
 
 /** Chunks up to this length are loaded as whole records, which is cheaper than looking up their data's offset. */
 const SHORT_BYTES = 32 << 10
@@ -51,8 +60,11 @@ export class Blocks {
   }
 
   /** The reference to a block; undefined for a hole. */
-  async find(blk: number): Promise<Ref | undefined> {
-    const ref = await this.blktab.get(blk)
+  find(blk: number): Awaitable<Ref | undefined> {
+    return chain(this.blktab.get(blk), value => this.#refOf(blk, value))
+  }
+
+  #refOf(blk: number, ref: PickleValue | undefined): Ref | undefined {
     if (ref === undefined) return undefined
     if (!(ref instanceof Ref)) throw this.blktab.corrupt(`block ${blk} is not a reference`)
     if (ref.className === ZBLK) return new Ref(ref.oid, ZBLK0)
@@ -62,7 +74,11 @@ export class Blocks {
   }
 
   /** The layout of a block: where its data is stored. */
-  async layout(blk: number, ref: Ref): Promise<BlockLayout> {
+  layout(blk: number, ref: Ref): Awaitable<BlockLayout> {
+    return this.#layouts.get(ref.oid) ?? this.#findLayout(blk, ref)
+  }
+
+  async #findLayout(blk: number, ref: Ref): Promise<BlockLayout> {
     const layouts = this.#layouts
     for (;;) {
       const known = layouts.get(ref.oid)
@@ -106,15 +122,28 @@ export class Blocks {
     return reply.pieces()
   }
 
-  /** Plans a read of bytes `[lo, hi)` of a stored block, for position `at` of a reply. */
-  async plan(blk: number, lo: number, hi: number, reply: Reply, at: number): Promise<void> {
-    const ref = await this.find(blk)
-    if (ref === undefined) return
-    const layout = await this.layout(blk, ref)
-    if (isChunkIndex(layout)) {
-      await this.#deactivate(ref)
-      await this.#planChunks(ref, layout, { lo, hi }, reply, at)
-    } else addBody(reply, at, cutBody(layout.body, lo, hi - lo))
+  /**
+   * Plans a read of bytes `[lo, hi)` of a stored block, for position `at` of a reply. Without a promise if all that it needs is in
+   * memory.
+   */
+  plan(blk: number, lo: number, hi: number, reply: Reply, at: number): Promise<void> | undefined {
+    const ref = this.find(blk)
+    if (ref === undefined) return undefined
+    if (ref instanceof Promise) return this.#planLater(blk, ref, { lo, hi }, reply, at)
+    const layout = this.layout(blk, ref)
+    if (layout instanceof Promise) return this.#planLater(blk, ref, { lo, hi }, reply, at)
+    return this.#planLayout(ref, layout, { lo, hi }, reply, at)
+  }
+
+  async #planLater(
+    blk: number,
+    finding: Awaitable<Ref | undefined>,
+    extent: Extent,
+    reply: Reply,
+    at: number,
+  ): Promise<void> {
+    const ref = await finding
+    if (ref !== undefined) await this.#planLayout(ref, await this.layout(blk, ref), extent, reply, at)
   }
 
   /** The parts of a stored block that have data, in order. */
@@ -164,11 +193,30 @@ export class Blocks {
     return parts
   }
 
+  #planLayout(
+    ref: Ref,
+    layout: BlockLayout,
+    extent: Extent,
+    reply: Reply,
+    at: number,
+  ): Promise<void> | undefined {
+    if (!isChunkIndex(layout)) {
+      addBody(reply, at, cutBody(layout.body, extent.lo, extent.hi - extent.lo))
+      return undefined
+    }
+    const chunks = { block: ref, index: layout, ...extent, reply, at }
+    const deactivating = this.#deactivate(ref)
+    return deactivating === undefined
+      ? this.#planChunks(chunks)
+      : deactivating.then(() => this.#planChunks(chunks))
+  }
+
   /** Deactivates the chunk tree if it was activated after the block's index was read. */
-  async #deactivate(ref: Ref): Promise<void> {
+  #deactivate(ref: Ref): Promise<unknown> | undefined {
     const block = this.connection.known(ref.oid)
-    if (block instanceof ZBlk1 && block.status !== 'ghost' && block.chunktab.status === 'up to date')
-      await loadChunkIndex(block, this.blksize)
+    return block instanceof ZBlk1 && block.status !== 'ghost' && block.chunktab.status === 'up to date'
+      ? loadChunkIndex(block, this.blksize)
+      : undefined
   }
 
   async #load(ref: Ref): Promise<BlockLayout> {
@@ -180,37 +228,54 @@ export class Blocks {
     return loadChunkIndex(await this.zblk1(ref), this.blksize)
   }
 
-  async #planChunks(
-    block: Ref,
-    index: ChunkIndex,
-    { lo, hi }: Extent,
-    reply: Reply,
-    at: number,
-  ): Promise<void> {
-    const { offs } = index
-    for (let i = chunkAt(index, lo); i < offs.length && (offs[i] as number) < hi; i++) {
-      const off = offs[i] as number
-      const next = offs[i + 1] ?? this.blksize
-      if (next <= lo) continue
-      const from = Math.max(lo - off, 0)
-      const to = Math.min(hi, next) - off
-      const isShort = next - off <= CHUNK_BYTES || (from === 0 && off + to === next && to <= SHORT_BYTES)
-      const oid = oidAt(index, i)
-      const check = (length: number): void => this.#checkChunk(block, off, length, next)
-      if (isShort) reply.chunk({ oid, at: at + off + from - lo, from, to, check })
-      else {
-        const data = await this.#longChunk(oid)
-        check(data.len)
-        addBody(reply, at + off + from - lo, cutBody(data.body, from, to - from))
-      }
+  #planChunks(chunks: PlannedChunks): Promise<void> | undefined {
+    const { offs } = chunks.index
+    for (let i = chunkAt(chunks.index, chunks.lo); i < offs.length && (offs[i] as number) < chunks.hi; i++) {
+      const planning = this.#planChunk(chunks, i)
+      if (planning !== undefined) return this.#planChunksAfter(planning, chunks, i + 1)
     }
+    return undefined
+  }
+
+  async #planChunksAfter(planning: Promise<void>, chunks: PlannedChunks, from: number): Promise<void> {
+    await planning
+    const { offs } = chunks.index
+    for (let i = from; i < offs.length && (offs[i] as number) < chunks.hi; i++)
+      await this.#planChunk(chunks, i)
+  }
+
+  #planChunk({ block, index, lo, hi, reply, at }: PlannedChunks, i: number): Promise<void> | undefined {
+    const off = index.offs[i] as number
+    const next = index.offs[i + 1] ?? this.blksize
+    if (next <= lo) return undefined
+    const from = Math.max(lo - off, 0)
+    const to = Math.min(hi, next) - off
+    const isShort = next - off <= CHUNK_BYTES || (from === 0 && off + to === next && to <= SHORT_BYTES)
+    const oid = oidAt(index, i)
+    const place = at + off + from - lo
+    if (isShort) {
+      const check = (length: number): void => this.#checkChunk(block, off, length, next)
+      reply.chunk({ oid, at: place, from, to, check })
+      return undefined
+    }
+    const add = ({ len, body }: StoredData): void => {
+      this.#checkChunk(block, off, len, next)
+      addBody(reply, place, cutBody(body, from, to - from))
+    }
+    const data = this.#longChunk(oid)
+    if (data instanceof Promise) return data.then(add)
+    add(data)
+    return undefined
   }
 
   /** A long chunk's data. Its location is cached, so that reading a part takes one call to the store. */
-  async #longChunk(oid: Oid): Promise<StoredData> {
+  #longChunk(oid: Oid): Awaitable<StoredData> {
+    const known = this.#layouts.get(oid)
+    return known !== undefined && 'body' in known ? known : this.#findLongChunk(oid)
+  }
+
+  async #findLongChunk(oid: Oid): Promise<StoredData> {
     const layouts = this.#layouts
-    const known = layouts.get(oid)
-    if (known !== undefined && 'body' in known) return known
     const { epoch } = layouts
     const data = await findData(this.connection.records, oid)
     if (data.tid !== TID_NONE) layouts.set(oid, data, epoch)
@@ -219,7 +284,7 @@ export class Blocks {
 
   /** A chunk's or ZBlk0's data that is about to be replaced; undefined if it is damaged or missing. */
   dataIfReadable(oid: Oid): Promise<StoredData | undefined> {
-    return ifReadable(() => this.#longChunk(oid))
+    return ifReadable(async () => await this.#longChunk(oid))
   }
 
   #checkChunk(block: Ref, off: number, len: number, next: number): void {

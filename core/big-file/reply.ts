@@ -85,12 +85,17 @@ export class Reply {
     return { oids: this.#chunks.map(({ oid }) => oid), slices: this.#slices, bytes: slices + chunks }
   }
 
-  /** Reads the planned data. No read is running when this settles: the memory may be used again. @throws ObjectNotFoundError, CorruptRecordError, StoreError. */
-  async fetch(records: DataReads): Promise<void> {
-    if (this.#chunks.length === 0) {
-      if (this.#slices.length > 0) await records.readSlices(this.#slices)
-      return
-    }
+  /**
+   * Reads the planned data; without a promise if the store does. No read is running when this has ended: the memory may be used again.
+   * @throws ObjectNotFoundError, CorruptRecordError, StoreError.
+   */
+  fetch(records: DataReads): Promise<void> | undefined {
+    if (this.#chunks.length > 0) return this.#fetchAll(records)
+    const reading = this.#slices.length > 0 ? records.readSlices(this.#slices) : undefined
+    return reading instanceof Promise ? reading : undefined
+  }
+
+  async #fetchAll(records: DataReads): Promise<void> {
     const slices = this.#slices.length > 0 ? records.readSlices(this.#slices) : undefined
     const ended = await Promise.allSettled([this.#fetchChunks(records), slices])
     for (const one of ended) if (one.status === 'rejected') throw one.reason

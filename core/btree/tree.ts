@@ -14,6 +14,7 @@
  * damaged tree (loops, wrong types, keys out of order on the path, a chain of buckets that differs from the order of the
  * nodes) is a CorruptRecordError.
  */
+import type { Awaitable } from '../../store/awaitable.ts'
 import type { Oid } from '../../store/ids.ts'
 import type { Jar } from '../objects/persistent.ts'
 import type { PickleValue } from '../objects/pickle/value.ts'
@@ -31,14 +32,16 @@ export interface KeyRange<K> {
 }
 
 export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
-  /** The value of a key; undefined if there is none. */
-  get(key: K): Promise<PickleValue | undefined> {
-    return this.#attempt(() => {
-      const path = this.descend(key)
-      if (path instanceof Missing) return path
-      const at = this.#find(path.entries, key)
-      return at < 0 ? undefined : path.entries.values[at]
-    })
+  /** The value of a key; undefined if there is none. Without a promise if no ghost is met. */
+  get(key: K): Awaitable<PickleValue | undefined> {
+    if (this.status !== 'ghost') {
+      const value = this.#valueOf(key)
+      if (!(value instanceof Missing)) {
+        this.jar.touch(this)
+        return value
+      }
+    }
+    return this.#attempt(() => this.#valueOf(key))
   }
 
   /** Sets a key's value. Resolves to whether the key is new. @throws RangeError for a key out of range. */
@@ -148,6 +151,13 @@ export abstract class BTree<K extends PickleValue> extends TreeChanges<K> {
         return result
       }
     }
+  }
+
+  #valueOf(key: K): PickleValue | Missing | undefined {
+    const path = this.descend(key)
+    if (path instanceof Missing) return path
+    const at = this.#find(path.entries, key)
+    return at < 0 ? undefined : path.entries.values[at]
   }
 
   #find({ keys }: Entries<K>, key: K): number {

@@ -139,7 +139,7 @@ export class File implements AsyncDisposable {
 
   async stat(): Promise<Stats> {
     const { operations, ino, fh } = this.#parts
-    return new Stats(await this.#run('fstat', () => operations.getattr(ino, fh)))
+    return new Stats(await this.#run('fstat', async () => await operations.getattr(ino, fh)))
   }
 
   /** Sets the size; an extension reads as zeros and takes no space. */

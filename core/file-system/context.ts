@@ -12,6 +12,7 @@
  * An inode's attributes are set in one step without an await in between, so reading them needs no lock.
  */
 import type { Inode } from '../tree/inode.ts'
+import { chain, ending, type Awaitable } from '../../store/awaitable.ts'
 import { ReadOnlyError } from '../../store/errors.ts'
 import { ErrnoError } from './errno.ts'
 import { ReadWriteLock } from './locks.ts'
@@ -123,37 +124,34 @@ export class Context {
     if (node.tree !== this.live) this.views.dropUnused(node.tree)
   }
 
-  /** Runs `work` with the activated inode. */
-  async look<T>(ino: Ino, work: (node: Node, inode: Inode) => T | Promise<T>): Promise<T> {
-    const entering = this.enter(ino)
-    const node = entering instanceof Promise ? await entering : entering
-    try {
-      const loading = node.inode.activate()
-      if (loading !== undefined) await loading
-      const result = work(node, node.inode)
-      return result instanceof Promise ? await result : result
-    } finally {
-      this.leave(node)
-    }
+  /** Runs `work` with the activated inode; without a promise if nothing is waited for. */
+  look<T>(ino: Ino, work: (node: Node, inode: Inode) => Awaitable<T>): Awaitable<T> {
+    return this.#within(ino, node => whenActive(node, work))
   }
 
-  /** Runs `work` with the activated inode, while its data and entries do not change. */
-  async read<T>(ino: Ino, work: (node: Node, inode: Inode) => T | Promise<T>): Promise<T> {
-    const entering = this.enter(ino)
-    const node = entering instanceof Promise ? await entering : entering
-    try {
-      const wait = node.lock.shared()
-      if (wait !== undefined) await wait
-      try {
-        const loading = node.inode.activate()
-        if (loading !== undefined) await loading
-        return await work(node, node.inode)
-      } finally {
-        node.lock.release()
-      }
-    } finally {
-      this.leave(node)
-    }
+  /**
+   * Runs `work` with the activated inode, while its data and entries do not change; without a promise if nothing is
+   * waited for.
+   */
+  read<T>(ino: Ino, work: (node: Node, inode: Inode) => Awaitable<T>): Awaitable<T> {
+    return this.#within(ino, node => {
+      const locked = (): Awaitable<T> =>
+        ending(
+          () => whenActive(node, work),
+          () => node.lock.release(),
+        )
+      return chain(node.lock.shared(), locked)
+    })
+  }
+
+  /** Runs `work` with the node of an inode, which is held meanwhile. */
+  #within<T>(ino: Ino, work: (node: Node) => Awaitable<T>): Awaitable<T> {
+    const entered = (node: Node): Awaitable<T> =>
+      ending(
+        () => work(node),
+        () => this.leave(node),
+      )
+    return chain(this.enter(ino), entered)
   }
 
   /**
@@ -284,6 +282,10 @@ export class Context {
       admission.leave(dataBytes, recordBytes)
     }
   }
+}
+
+function whenActive<T>(node: Node, work: (node: Node, inode: Inode) => Awaitable<T>): Awaitable<T> {
+  return chain(node.inode.activate(), () => work(node, node.inode))
 }
 
 function recordBytes({ inode }: Node): number | Promise<number> {

@@ -12,6 +12,7 @@
 /* oxlint-disable max-lines -- see above */
 import { constants } from 'node:fs'
 import type { Logger } from 'pino'
+import { chain, type Awaitable } from '../../store/awaitable.ts'
 import type { Watching } from '../../store/capabilities.ts'
 import type { Leasing } from '../../store/leasing.ts'
 import { formatTid, type Tid } from '../../store/ids.ts'
@@ -170,11 +171,11 @@ export class FileSystem implements Operations {
 
   // ---- names
 
-  async lookup(parent: Ino, name: Name): Promise<Entry> {
+  lookup(parent: Ino, name: Name): Awaitable<Entry> {
     this.#counts.count('lookup')
-    if (isControlIno(parent)) return await this.#control.lookup(parent, name)
-    if (parent === ROOT_INO && name === CONTROL_NAME) return await this.#control.directory()
-    return await lookup(this.#context, parent, name)
+    if (isControlIno(parent)) return this.#control.lookup(parent, name)
+    if (parent === ROOT_INO && name === CONTROL_NAME) return this.#control.directory()
+    return lookup(this.#context, parent, name)
   }
 
   forget(ino: Ino, count: number): void {
@@ -230,11 +231,9 @@ export class FileSystem implements Operations {
 
   // ---- attributes
 
-  async getattr(ino: Ino, _fh?: Fh, needsBlocks = true): Promise<Attributes> {
+  getattr(ino: Ino, _fh?: Fh, needsBlocks = true): Awaitable<Attributes> {
     this.#counts.count('getattr')
-    return await (isControlIno(ino)
-      ? this.#control.attributes(ino)
-      : getattr(this.#context, ino, needsBlocks))
+    return isControlIno(ino) ? this.#control.attributes(ino) : getattr(this.#context, ino, needsBlocks)
   }
 
   async setattr(ino: Ino, changes: AttributeChanges, caller?: Caller): Promise<Attributes> {
@@ -248,10 +247,10 @@ export class FileSystem implements Operations {
     return await readlink(this.#context, ino)
   }
 
-  async getxattr(ino: Ino, name: string): Promise<Uint8Array> {
+  getxattr(ino: Ino, name: string): Awaitable<Uint8Array> {
     this.#counts.count('getxattr')
     assertStored(ino, 'ENODATA')
-    return await getxattr(this.#context, ino, name)
+    return getxattr(this.#context, ino, name)
   }
 
   async setxattr(
@@ -327,10 +326,13 @@ export class FileSystem implements Operations {
     return opened
   }
 
-  async read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]> {
+  read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Awaitable<readonly Uint8Array[]> {
     this.#counts.count('read')
-    if (isControlIno(ino)) return await this.#control.read(fh, off, len)
-    const pieces = await read(this.#context, ino, fh, off, len, into)
+    if (isControlIno(ino)) return this.#control.read(fh, off, len)
+    return chain(read(this.#context, ino, fh, off, len, into), pieces => this.#countRead(pieces))
+  }
+
+  #countRead(pieces: readonly Uint8Array[]): readonly Uint8Array[] {
     for (const { length } of pieces) this.#counts.bytesRead += length
     return pieces
   }
@@ -367,9 +369,9 @@ export class FileSystem implements Operations {
     return end
   }
 
-  async release(_ino: Ino, fh: Fh): Promise<void> {
+  release(_ino: Ino, fh: Fh): Awaitable<void> {
     this.#counts.count('release')
-    await Promise.resolve(release(this.#context, fh))
+    release(this.#context, fh)
   }
 
   /** Covers all earlier changes of the whole filesystem. */

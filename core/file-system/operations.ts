@@ -17,6 +17,7 @@
  *   them compares bytes.
  * - Any number of operations may run concurrently. Each is atomic: the others see all of it or nothing.
  */
+import type { Awaitable } from '../../store/awaitable.ts'
 import type { LockOwner, LockRange } from '../../store/file-locking.ts'
 declare const brand: unique symbol
 
@@ -205,15 +206,16 @@ export interface LockOperations {
   unlockAll(ino: Ino, owner: LockOwner): Promise<void>
 }
 
+/** Operations that need no more than what is in memory may answer, or throw, without a promise. */
 export interface Operations {
   /** Absent if the kernel keeps locks of files, among the programs of this machine. */
   readonly locks?: LockOperations | undefined
   /** @throws NAME_ABSENT (core/file-system/errno.ts) if there is no such name, which may be cached; ENOENT if it may not. */
-  lookup(parent: Ino, name: Name, caller: Caller): Promise<Entry>
+  lookup(parent: Ino, name: Name, caller: Caller): Awaitable<Entry>
   /** Removes `count` references. Never fails. */
   forget(ino: Ino, count: number): void
   /** @param needsBlocks whether st_blocks counts pages of mappings that the kernel has not sent yet; the default is true. */
-  getattr(ino: Ino, fh?: Fh, needsBlocks?: boolean): Promise<Attributes>
+  getattr(ino: Ino, fh?: Fh, needsBlocks?: boolean): Awaitable<Attributes>
   setattr(ino: Ino, changes: AttributeChanges, caller: Caller): Promise<Attributes>
 
   readlink(ino: Ino): Promise<Uint8Array>
@@ -253,9 +255,9 @@ export interface Operations {
   ): Promise<{ readonly entry: Entry; readonly file: OpenFile }>
   /**
    * Reads up to `len` bytes from `off`, fewer only at the end of the file, as consecutive pieces. Pieces may be
-   * in `into`, if given: memory for `len` bytes, which belongs to the operation until it settles.
+   * in `into`, if given: memory for `len` bytes, which belongs to the operation until it has ended.
    */
-  read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Promise<readonly Uint8Array[]>
+  read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Awaitable<readonly Uint8Array[]>
   /** Writes all of `data`; resolves to its length. */
   write(ino: Ino, fh: Fh, off: bigint, data: Uint8Array, keepsSetuid?: KeepsSetuid): Promise<number>
   /**
@@ -266,7 +268,7 @@ export interface Operations {
    */
   append(ino: Ino, fh: Fh, data: Uint8Array, keepsSetuid?: KeepsSetuid, known?: bigint): Promise<bigint>
   /** Closes a handle. This does not store anything: call fsync for that. */
-  release(ino: Ino, fh: Fh): Promise<void>
+  release(ino: Ino, fh: Fh): Awaitable<void>
   fsync(ino: Ino, fh: Fh | undefined, dataOnly: boolean): Promise<void>
   allocate(
     ino: Ino,
@@ -303,7 +305,7 @@ export interface Operations {
   fsyncdir(ino: Ino, fh: Fh | undefined): Promise<void>
 
   statfs(ino: Ino): Promise<FileSystemStatistics>
-  getxattr(ino: Ino, name: string): Promise<Uint8Array>
+  getxattr(ino: Ino, name: string): Awaitable<Uint8Array>
   /** `dropsSetgid`: setting an access ACL drops setgid. */
   setxattr(
     ino: Ino,

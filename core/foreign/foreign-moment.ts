@@ -69,7 +69,7 @@ export class ForeignMoment {
 
   /** Bytes `[off, off + len)` of a file, in pieces. */
   read({ data }: ForeignFile, off: bigint, len: number): Promise<readonly Uint8Array[]> {
-    return this.#read(() => data.read(off, len))
+    return this.#read(async () => await data.read(off, len))
   }
 
   async #placeOf({ kind, ref }: ForeignEntry): Promise<ForeignPlace> {

@@ -2,6 +2,7 @@
  * The records of a connection's view: the pending record of an object if there is one, otherwise the store's at the
  * view's moment. For data that is read without an object per record.
  */
+import type { Awaitable } from '../../store/awaitable.ts'
 import type { Oid, Tid } from '../../store/ids.ts'
 import type { RecordSource } from '../../store/changes.ts'
 import type { Revision, RevisionPart, SliceRead, Store } from '../../store/store.ts'
@@ -48,7 +49,7 @@ export class Records {
   }
 
   /** Reads parts of stored records, of any moment. @throws as {@link Store.readSlices}. */
-  readSlices(reads: readonly SliceRead[]): Promise<void> {
+  readSlices(reads: readonly SliceRead[]): Awaitable<void> {
     return this.#store.readSlices(reads)
   }
 

@@ -1,4 +1,5 @@
 /** A directory's entries: an OOBTree from name (bytes) to inode, in the order of the names' bytes. */
+import { chain, type Awaitable } from '../../store/awaitable.ts'
 import type { Oid } from '../../store/ids.ts'
 import type { ObjectKey } from '../btree/kind.ts'
 import { OOBTree } from '../btree/tree.ts'
@@ -36,9 +37,10 @@ export class Directory {
   }
 
   /** The inode of a name; undefined if the name does not exist. */
-  async get(name: string): Promise<Oid | undefined> {
-    const value = await this.#tree.get(new ByteString(name))
-    return value === undefined ? undefined : this.#refOf(value).oid
+  get(name: string): Awaitable<Oid | undefined> {
+    return chain(this.#tree.get(new ByteString(name)), value =>
+      value === undefined ? undefined : this.#refOf(value).oid,
+    )
   }
 
   /** Adds or replaces a name. */

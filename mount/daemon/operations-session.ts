@@ -1,6 +1,7 @@
 /** The daemon's side of file operations over a control connection (operations-protocol.ts). */
 import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
+import type { Awaitable } from '../../store/awaitable.ts'
 import { isRoot } from '../../core/process-owner.ts'
 import { ErrnoError } from '../../core/file-system/errno.ts'
 import {
@@ -160,9 +161,13 @@ class Session {
 
   async close(): Promise<void> {
     await Promise.allSettled(this.#running)
-    for (const [fh, ino] of this.#files) await this.#operations.release(ino, fh).catch(() => undefined)
-    for (const [fh, ino] of this.#directories)
-      await this.#operations.releasedir(ino, fh).catch(() => undefined)
+    const close = async (closing: () => Awaitable<void>): Promise<void> => {
+      await Promise.resolve()
+        .then(closing)
+        .catch(() => undefined)
+    }
+    for (const [fh, ino] of this.#files) await close(() => this.#operations.release(ino, fh))
+    for (const [fh, ino] of this.#directories) await close(() => this.#operations.releasedir(ino, fh))
     for (const [ino, count] of this.#references) this.#operations.forget(ino, count)
   }
 

@@ -66,7 +66,7 @@ export class NoOpFileSystem implements Operations {
     if (ino === SINK && flags & constants.O_TRUNC) this.#sinkSize = 0n
     return { fh: this.#newFh(), pages: 'keep' }
   }
-  async read(_ino: Ino, _fh: Fh, off: bigint, len: number): Promise<readonly Uint8Array[]> {
+  read(_ino: Ino, _fh: Fh, off: bigint, len: number): readonly Uint8Array[] {
     const start = Number(off % BigInt(BUFFER_BYTES))
     const first = this.#buffer.subarray(start, start + len)
     return first.length === len ? [first] : [first, this.#buffer.subarray(0, len - first.length)]

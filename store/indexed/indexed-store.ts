@@ -82,7 +82,7 @@ export abstract class IndexedStore implements ReadableStore, MeasuredStore, Note
     return this.#reader.loadPart(oid, at, off, len, into)
   }
 
-  readSlices(reads: readonly SliceRead[]): Promise<void> {
+  readSlices(reads: readonly SliceRead[]): Awaitable<void> {
     return this.#reader.readSlices(reads)
   }
 

@@ -122,26 +122,43 @@ export class Reader {
     }
   }
 
-  async readSlices(slices: readonly SliceRead[]): Promise<void> {
-    for (let isRetry = false; ; isRetry = true) {
-      try {
-        const reads: RecordRead[] = []
-        const rows = slices.map(({ oid, tid }) => this.#recall(oid, tid))
-        if (rows.includes(undefined)) await this.#findMissing(slices, rows)
-        for (const [index, { oid, tid, off, into }] of slices.entries()) {
-          const row = rows[index]
-          if (row === undefined || row.head === null) throw new ObjectNotFoundError(oid, tid)
-          if (off + into.length > recordSize(row)) throw new CorruptRecordError(oid, tid, TOO_SHORT)
-          planRead(row, off, into, reads)
-        }
-        const reading = this.#read(reads)
-        if (reading !== undefined) await reading
-        return
-      } catch (error) {
-        if (isRetry || !isBulkDamage(error)) throw this.#explain(error)
-        for (const { oid } of slices) this.#recent.delete(oid)
-      }
+  readSlices(slices: readonly SliceRead[]): Awaitable<void> {
+    try {
+      const reading = this.#readSlices(slices)
+      return reading?.catch((error: unknown) => this.#readSlicesAgain(slices, error))
+    } catch (error) {
+      return this.#readSlicesAgain(slices, error)
     }
+  }
+
+  /** Looks the rows up again, if it was bulk bytes that were damaged. */
+  async #readSlicesAgain(slices: readonly SliceRead[], error: unknown): Promise<void> {
+    if (!isBulkDamage(error)) throw this.#explain(error)
+    for (const { oid } of slices) this.#recent.delete(oid)
+    try {
+      await this.#readSlices(slices)
+    } catch (error) {
+      throw this.#explain(error)
+    }
+  }
+
+  #readSlices(slices: readonly SliceRead[]): Awaitable<void> {
+    const rows = slices.map(({ oid, tid }) => this.#recall(oid, tid))
+    const finding = rows.includes(undefined) ? this.#findMissing(slices, rows) : undefined
+    return finding === undefined
+      ? this.#readParts(slices, rows)
+      : finding.then(() => this.#readParts(slices, rows))
+  }
+
+  #readParts(slices: readonly SliceRead[], rows: readonly (RevisionRow | undefined)[]): Awaitable<void> {
+    const reads: RecordRead[] = []
+    for (const [index, { oid, tid, off, into }] of slices.entries()) {
+      const row = rows[index]
+      if (row === undefined || row.head === null) throw new ObjectNotFoundError(oid, tid)
+      if (off + into.length > recordSize(row)) throw new CorruptRecordError(oid, tid, TOO_SHORT)
+      planRead(row, off, into, reads)
+    }
+    return this.#read(reads)
   }
 
   revisions(oid: Oid, after: Tid, upTo: Tid): Promise<readonly Tid[]> {
@@ -211,15 +228,20 @@ export class Reader {
   }
 
   /** Fills in missing rows. */
-  async #findMissing(keys: readonly RevisionKey[], rows: (RevisionRow | undefined)[]): Promise<void> {
+  #findMissing(keys: readonly RevisionKey[], rows: (RevisionRow | undefined)[]): Promise<void> | undefined {
     const missing = keys.filter((_, index) => rows[index] === undefined)
-    const found = this.#open().find(missing)
-    const list = (found instanceof Promise ? await found : found)[Symbol.iterator]()
-    for (const [index, row] of rows.entries()) {
-      if (row !== undefined) continue
-      rows[index] = list.next().value
-      this.#remember(rows[index])
+    const fillIn = (found: Iterable<RevisionRow | undefined>): void => {
+      const list = found[Symbol.iterator]()
+      for (const [index, row] of rows.entries()) {
+        if (row !== undefined) continue
+        rows[index] = list.next().value
+        this.#remember(rows[index])
+      }
     }
+    const found = this.#open().find(missing)
+    if (found instanceof Promise) return found.then(fillIn)
+    fillIn(found)
+    return undefined
   }
 
   #remember(row: RevisionRow | undefined): void {

@@ -91,10 +91,12 @@ describe('a damaged chunk tree', () => {
         connection,
         connection.get(damaged.file, ZBigFile.CLASS_NAME) as ZBigFile,
       )
-      const error: unknown = await file.read(0n, BLKSIZE).then(
-        () => undefined,
-        (error: unknown) => error,
-      )
+      const error: unknown = await Promise.resolve()
+        .then(() => file.read(0n, BLKSIZE))
+        .then(
+          () => undefined,
+          (error: unknown) => error,
+        )
       expect(error instanceof CorruptRecordError || error instanceof ObjectNotFoundError).toBe(true)
     })
 })

@@ -60,7 +60,7 @@ async function loadAll(blk: number): Promise<Persistent[]> {
   return [...chunks, ...chunktab.content.children.map(ref => connection.resolve(ref))]
 }
 
-const serve = (blk: number): Promise<Uint8Array[]> => file.read(BigInt(blk * BLKSIZE), BLKSIZE)
+const serve = async (blk: number): Promise<Uint8Array[]> => await file.read(BigInt(blk * BLKSIZE), BLKSIZE)
 
 describe('serving a block of 512 chunks', () => {
   it('leaves a ghost IOBTree and a ZBlk1, no IOBucket and no ZData', async () => {

@@ -86,7 +86,10 @@ class User {
     for (const name of names) {
       if (name === '.' || name === '..') continue
       const below = `${path === '/' ? '' : path}/${name.slice(0, 40)}`
-      const entry = await this.#attempt(`lookup ${below}`, () => fs.lookup(ino, name, ROOT_CALLER))
+      const entry = await this.#attempt(
+        `lookup ${below}`,
+        async () => await fs.lookup(ino, name, ROOT_CALLER),
+      )
       if (entry !== undefined) await this.#entry(entry, below, depth)
     }
     const made = toName(`new ${depth}`)
@@ -125,7 +128,7 @@ class User {
     const { fh } = file
     const offs = [0n, 4096n, (2n << 20n) - 1n, 1n << 39n, (1n << 62n) - 7n]
     for (const off of offs) {
-      await this.#attempt(`read ${path} ${off}`, () => fs.read(ino, fh, off, 65_536))
+      await this.#attempt(`read ${path} ${off}`, async () => await fs.read(ino, fh, off, 65_536))
       for (const whence of ['data', 'hole'] as const)
         await this.#attempt(`seek ${path} ${off}`, () => fs.seek(ino, fh, off, whence))
     }
@@ -135,6 +138,6 @@ class User {
     )
     await this.#attempt(`fsync ${path}`, () => fs.fsync(ino, fh, false))
     await this.#attempt(`truncate ${path}`, () => fs.setattr(ino, { size: 10n, fh }, ROOT_CALLER))
-    await this.#attempt(`close ${path}`, () => fs.release(ino, fh))
+    await this.#attempt(`close ${path}`, async () => await fs.release(ino, fh))
   }
 }

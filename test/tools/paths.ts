@@ -54,7 +54,7 @@ export class Paths {
   }
 
   stat(path: string): Promise<Attributes> {
-    return this.at(path, ino => this.fs.getattr(ino))
+    return this.at(path, async ino => await this.fs.getattr(ino))
   }
 
   async mkdir(path: string, mode = 0o755): Promise<void> {

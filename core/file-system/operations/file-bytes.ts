@@ -7,6 +7,7 @@ import { pushZeros, trimmedLength } from '../../bytes.ts'
 import { chunkUp } from '../../big-file/chunks.ts'
 import { INLINE_BYTES_MAX } from '../../tree/inode.ts'
 import { ZBigFile } from '../../zblk/zbigfile.ts'
+import type { Awaitable } from '../../../store/awaitable.ts'
 import { NO_BYTES } from '../../../store/bytes.ts'
 import type { IntentChange } from '../commit/intent.ts'
 import type { Context } from '../context.ts'
@@ -20,17 +21,20 @@ import { dropPrivileges } from './privileges.ts'
 const WRITE_BYTES = 500
 
 /** Up to `len` bytes from `off`, cut at the file's size. */
-export async function readBytes(
+export function readBytes(
   node: Node,
   off: bigint,
   len: number,
   into?: Uint8Array,
-): Promise<readonly Uint8Array[]> {
+): Awaitable<readonly Uint8Array[]> {
   const { size, data } = node.inode
   if (off < 0n) throw new ErrnoError('EINVAL')
   if (off >= size) return []
   const wanted = Math.min(len, Number(min(size - off, BigInt(len))))
-  if (data !== undefined) return await (await open(node)).read(off, wanted, into)
+  if (data !== undefined)
+    return node.file === undefined
+      ? open(node).then(file => file.read(off, wanted, into))
+      : node.file.read(off, wanted, into)
   const { inlineData } = node.inode
   return inlineData === undefined ? zeros(wanted) : readInline(inlineData, Number(off), wanted, into)
 }

@@ -1,4 +1,5 @@
 /** read(2) and write(2). */
+import type { Awaitable } from '../../../store/awaitable.ts'
 import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
 import type { Fh, Ino, KeepsSetuid } from '../operations.ts'
@@ -14,11 +15,11 @@ export function read(
   off: bigint,
   len: number,
   into?: Uint8Array,
-): Promise<readonly Uint8Array[]> {
-  return context.read(ino, async (node, inode) => {
+): Awaitable<readonly Uint8Array[]> {
+  return context.read(ino, (node, inode) => {
     assertRegular(inode)
     if (!context.handles.ignoresAccess(fh)) noteAccess(context, node)
-    return await readBytes(node, off, len, into)
+    return readBytes(node, off, len, into)
   })
 }
 

@@ -1,4 +1,5 @@
 /** lookup and forget: the inodes of names, and the kernel's references to them. */
+import { chain, ending, type Awaitable } from '../../../store/awaitable.ts'
 import { Directory } from '../../tree/directory.ts'
 import type { Inode } from '../../tree/inode.ts'
 import type { Oid } from '../../../store/ids.ts'
@@ -10,15 +11,16 @@ import { isLiveRoot, MOMENT_PREFIX } from '../reserved-names.ts'
 import { assertDirectory, checkName, entryOf } from './attributes.ts'
 
 /** @throws ErrnoError ENOENT, ENOTDIR, ENAMETOOLONG */
-export function lookup(context: Context, parent: Ino, name: Name): Promise<Entry> {
+export function lookup(context: Context, parent: Ino, name: Name): Awaitable<Entry> {
   checkName(name)
-  return context.read(parent, async (node, inode) => {
+  return context.read(parent, (node, inode) => {
     assertDirectory(inode)
-    const found = await find(node, inode, name)
-    if (found !== undefined) return await enterFound(context, node, name, found)
-    if (isLiveRoot(node) && name.startsWith(MOMENT_PREFIX))
-      return await enterMoment(context, name.slice(MOMENT_PREFIX.length))
-    throw NAME_ABSENT
+    return chain(find(node, inode, name), found => {
+      if (found !== undefined) return enterFound(context, node, name, found)
+      if (isLiveRoot(node) && name.startsWith(MOMENT_PREFIX))
+        return enterMoment(context, name.slice(MOMENT_PREFIX.length))
+      throw NAME_ABSENT
+    })
   })
 }
 
@@ -33,21 +35,22 @@ export function forget(context: Context, ino: Ino, count: number): void {
 }
 
 /** The entry of an inode found in a directory. Adds a reference. */
-export async function enterFound(context: Context, directory: Node, name: Name, oid: Oid): Promise<Entry> {
+export function enterFound(context: Context, directory: Node, name: Name, oid: Oid): Awaitable<Entry> {
   const node = context.hold(directory.tree.node(oid))
-  try {
-    await node.inode.activate()
+  const entered = (): Entry => {
     if (oid !== directory.tree.rootOid) node.name = { parent: directory.oid, name }
     return entryOf(node)
-  } finally {
-    context.leave(node)
   }
+  return ending(
+    () => chain(node.inode.activate(), entered),
+    () => context.leave(node),
+  )
 }
 
-async function find(node: Node, inode: Inode, name: Name): Promise<Oid | undefined> {
+function find(node: Node, inode: Inode, name: Name): Awaitable<Oid | undefined> {
   if (name === DOT) return node.oid
   if (name === DOT_DOT) return inode.parent?.oid
-  return await Directory.of(node.tree.connection, inode).get(name)
+  return Directory.of(node.tree.connection, inode).get(name)
 }
 
 async function enterMoment(context: Context, text: string): Promise<Entry> {

@@ -1,4 +1,5 @@
 /** opendir(3) and readdir(3). */
+import type { Awaitable } from '../../../store/awaitable.ts'
 import { constants } from 'node:fs'
 import { isDamageError } from '../../../store/errors.ts'
 import { TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
@@ -27,7 +28,7 @@ import { numbersInRecord, typeInRecord } from '../../tree/inode-type.ts'
 const BATCH_MAX = 256
 
 /** @throws ErrnoError ENOTDIR */
-export function opendir(context: Context, ino: Ino, flags: number): Promise<Fh> {
+export function opendir(context: Context, ino: Ino, flags: number): Awaitable<Fh> {
   return context.look(ino, (node, inode) => {
     assertDirectory(inode)
     node.handles++
@@ -44,7 +45,7 @@ export function readdir(
   fh: Fh,
   cookie: bigint,
   limit: number,
-): Promise<readonly DirectoryEntry[]> {
+): Awaitable<readonly DirectoryEntry[]> {
   const handle = directoryHandle(context, ino, fh)
   return context.read(
     ino,
@@ -63,7 +64,7 @@ export function readdirplus(
   cookie: bigint,
   limit: number,
   fits: (entry: DirectoryEntry) => boolean,
-): Promise<readonly ListedEntry[]> {
+): Awaitable<readonly ListedEntry[]> {
   const handle = directoryHandle(context, ino, fh)
   return context.read(ino, async (node, inode) => {
     const listed: ListedEntry[] = []

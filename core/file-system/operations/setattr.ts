@@ -1,4 +1,5 @@
 /** stat(2), chmod(2), chown(2), utimensat(2), truncate(2), readlink(2): the attributes of inodes. */
+import type { Awaitable } from '../../../store/awaitable.ts'
 import { constants } from 'node:fs'
 import { typeOf, type Inode } from '../../tree/inode.ts'
 import type { SetAttributes } from '../commit/intent.ts'
@@ -14,7 +15,7 @@ import { resize } from './file-bytes.ts'
 import { dropAllPrivileges, dropPrivileges } from './privileges.ts'
 
 /** @param needsBlocks whether st_blocks counts pages of mappings that the kernel has not sent yet. */
-export function getattr(context: Context, ino: Ino, needsBlocks: boolean): Promise<Attributes> {
+export function getattr(context: Context, ino: Ino, needsBlocks: boolean): Awaitable<Attributes> {
   return context.look(ino, node => {
     if (!mayFillHoles(node)) return attributesOf(node)
     // Programs seek to the end of a file repeatedly. A stat(2) within this time may not count pages that were changed in it.
@@ -76,7 +77,7 @@ function outcome(inode: Inode, changes: AttributeChanges, nowNs: bigint): SetAtt
 }
 
 /** The target of a symbolic link. @throws ErrnoError EINVAL for anything else. */
-export function readlink(context: Context, ino: Ino): Promise<Uint8Array> {
+export function readlink(context: Context, ino: Ino): Awaitable<Uint8Array> {
   return context.look(ino, (node, inode) => {
     if (typeOf(inode) !== constants.S_IFLNK) throw new ErrnoError('EINVAL')
     noteAccess(context, node)

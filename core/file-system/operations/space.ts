@@ -1,4 +1,5 @@
 /** fallocate(2), and lseek(2) with SEEK_DATA and SEEK_HOLE. */
+import type { Awaitable } from '../../../store/awaitable.ts'
 import type { Inode } from '../../tree/inode.ts'
 import { SMALL_CHANGE_BYTES, type Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
@@ -42,7 +43,7 @@ export async function allocate(
 }
 
 /** @throws ErrnoError ENXIO at and beyond the end, and if no data follows. */
-export function seek(context: Context, ino: Ino, off: bigint, whence: 'data' | 'hole'): Promise<bigint> {
+export function seek(context: Context, ino: Ino, off: bigint, whence: 'data' | 'hole'): Awaitable<bigint> {
   return context.read(ino, async (node, inode) => {
     assertRegular(inode)
     const found = whence === 'data' ? await seekData(node, off) : await seekHole(node, off, inode.size)

@@ -1,4 +1,5 @@
 /** Extended attributes. Those of POSIX ACLs (acl.ts) change the mode, and are refused unless the mount has ACLs. */
+import type { Awaitable } from '../../../store/awaitable.ts'
 import {
   type Inode,
   isDirectory,
@@ -23,7 +24,7 @@ const XATTRS_MAX_BYTES = 262_144
 const NAMESPACES = ['user.', 'trusted.', 'security.']
 
 /** @throws ErrnoError ENODATA, EOPNOTSUPP */
-export function getxattr(context: Context, ino: Ino, name: string): Promise<Uint8Array> {
+export function getxattr(context: Context, ino: Ino, name: string): Awaitable<Uint8Array> {
   checkName(context, name)
   return context.look(ino, (_node, inode) => {
     const value = inode.hasXattrs ? inode.xattrs.get(name) : undefined
@@ -37,7 +38,7 @@ export function listxattr(
   context: Context,
   ino: Ino,
   seesTrusted: () => boolean,
-): Promise<readonly string[]> {
+): Awaitable<readonly string[]> {
   return context.look(ino, (_node, inode) => {
     const names = [...inode.xattrs.keys()].filter(name => context.hasAcls || !isAcl(name))
     const isTrusted = (name: string): boolean => name.startsWith('trusted.')

@@ -237,7 +237,7 @@ class SharedOperations<T extends Operations> {
           const isSparse = await sharing.read(() => context.look(ino, () => mayFillHoles(node)))
           if (isSparse) await context.mappedPages.collectFor(node, 'stat')
         }
-        return await sharing.read(() => this.#withoutPages(() => fileSystem.getattr(ino, fh)))
+        return await sharing.read(() => this.#withoutPages(async () => await fileSystem.getattr(ino, fh)))
       },
       seek: async (ino, fh, off, whence) => {
         await context.mappedPages.collect()

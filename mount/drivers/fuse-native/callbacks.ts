@@ -61,7 +61,7 @@ export class Callbacks {
   }
 
   async getattr(path: string): Promise<Answer> {
-    const attributes = await this.#withInode(path, ino => this.#operations.getattr(ino))
+    const attributes = await this.#withInode(path, async ino => await this.#operations.getattr(ino))
     return { values: [statOf(attributes)] }
   }
 
@@ -261,7 +261,7 @@ export class Callbacks {
   }
 
   async getxattr(path: string, name: string, buffer: Buffer): Promise<Answer> {
-    const value = await this.#withInode(path, ino => this.#operations.getxattr(ino, name))
+    const value = await this.#withInode(path, async ino => await this.#operations.getxattr(ino, name))
     return this.#filled(buffer, value)
   }
 

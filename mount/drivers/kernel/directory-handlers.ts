@@ -108,5 +108,9 @@ async function lookUpListed(
   operations: Operations,
 ): Promise<Entry | undefined> {
   if (entry.name === DOT || entry.name === DOT_DOT) return undefined
-  return operations.lookup(request.ino, entry.name, request.caller).catch(() => undefined)
+  try {
+    return await operations.lookup(request.ino, entry.name, request.caller)
+  } catch {
+    return undefined
+  }
 }

@@ -8,7 +8,14 @@
 import { constants } from 'node:fs'
 import { constants as osConstants } from 'node:os'
 import { ErrnoError, NAME_ABSENT } from '../../../core/file-system/errno.ts'
-import { type Attributes, type Entry, type Operations } from '../../../core/file-system/operations.ts'
+import {
+  type Attributes,
+  type Entry,
+  type Fh,
+  type LockOperations,
+  type Operations,
+} from '../../../core/file-system/operations.ts'
+import { chain, ending, type Awaitable } from '../../../store/awaitable.ts'
 import type { LockOwner } from '../../../store/file-locking.ts'
 import {
   AllocateFlag,
@@ -39,18 +46,24 @@ const { S_IFDIR, S_IFMT } = constants
 const COPY_MAX = 0x7fff_f000n
 
 const NAMES: Readonly<Record<number, Handler>> = {
-  [Opcode.LOOKUP]: async (request, message, { operations, replies, notifier, session, habits }) => {
+  [Opcode.LOOKUP]: (request, message, { operations, replies, notifier, session, habits }) => {
     const { name } = message.name(0)
-    let entry: Entry
-    try {
-      entry = await operations.lookup(request.ino, name, request.caller)
-    } catch (error) {
+    const failed = (error: unknown): void => {
       if (error !== NAME_ABSENT || !notifier.cachesAbsence) throw error
       session.absent(request)
-      return replies.absence(request)
+      replies.absence(request)
     }
-    if ((entry.attributes.mode & S_IFMT) !== S_IFDIR) habits.lookedUp(request.caller.pid)
-    replies.entry(request, entry)
+    const found = (entry: Entry): void => {
+      if ((entry.attributes.mode & S_IFMT) !== S_IFDIR) habits.lookedUp(request.caller.pid)
+      replies.entry(request, entry)
+    }
+    let finding: Awaitable<Entry>
+    try {
+      finding = operations.lookup(request.ino, name, request.caller)
+    } catch (error) {
+      return failed(error)
+    }
+    return finding instanceof Promise ? finding.then(found, failed) : found(finding)
   },
   [Opcode.SYMLINK]: async (request, message, { operations, replies }) => {
     const { name, next } = message.name(0)
@@ -103,14 +116,16 @@ const NAMES: Readonly<Record<number, Handler>> = {
 }
 
 const INODES: Readonly<Record<number, Handler>> = {
-  [Opcode.GETATTR]: async (request, message, { operations, replies }) => {
+  [Opcode.GETATTR]: (request, message, { operations, replies }) => {
     const fh = message.u32(0) & GETATTR_FH ? message.fh(8) : undefined
     // stat(2) and fstat(2) send no handle: with one, the kernel needs the size, for lseek(2) or a read at the end.
-    replies.attributes(request, await operations.getattr(request.ino, fh, fh === undefined))
+    const found = operations.getattr(request.ino, fh, fh === undefined)
+    return chain(found, attributes => replies.attributes(request, attributes))
   },
-  [Opcode.STATX]: async (request, message, { operations, replies }) => {
+  [Opcode.STATX]: (request, message, { operations, replies }) => {
     const fh = message.u32(0) & GETATTR_FH ? message.fh(8) : undefined
-    replies.statx(request, await operations.getattr(request.ino, fh, fh === undefined))
+    const found = operations.getattr(request.ino, fh, fh === undefined)
+    return chain(found, attributes => replies.statx(request, attributes))
   },
   [Opcode.SETATTR]: async (request, message, { operations, replies }) => {
     const changes = readSetattr(message)
@@ -133,10 +148,10 @@ const INODES: Readonly<Record<number, Handler>> = {
     await operations.setxattr(request.ino, text, value, flags, request.caller, dropsSetgid)
     replies.empty(request)
   },
-  [Opcode.GETXATTR]: async (request, message, { operations, replies }) => {
+  [Opcode.GETXATTR]: (request, message, { operations, replies }) => {
     const size = message.u32(0)
-    const value = await operations.getxattr(request.ino, message.text(8).text)
-    sendValue(request, replies, value, size)
+    const found = operations.getxattr(request.ino, message.text(8).text)
+    return chain(found, value => sendValue(request, replies, value, size))
   },
   [Opcode.LISTXATTR]: async (request, message, { operations, replies }) => {
     const size = message.u32(0)
@@ -155,16 +170,9 @@ const FILES: Readonly<Record<number, Handler>> = {
     const keeps = openFlags & OPEN_KILL_SUIDGID ? dropsSetuid : keepsSetuid
     replies.opened(request, await operations.open(request.ino, flags, request.caller, keeps))
   },
-  [Opcode.READ]: async (request, message, { operations, replies, readBuffers }) => {
-    const [fh, off, size] = [message.fh(0), message.bigU64(8), message.u32(16)]
-    const taken = readBuffers.take()
-    const buffer = taken instanceof Uint8Array ? taken : await taken
-    try {
-      const into = size <= buffer.length ? buffer : undefined
-      replies.data(request, await operations.read(request.ino, fh, off, size, into), size)
-    } finally {
-      readBuffers.recycle(buffer)
-    }
+  [Opcode.READ]: (request, message, context) => {
+    const range = { fh: message.fh(0), off: message.bigU64(8), size: message.u32(16) }
+    return chain(context.readBuffers.take(), buffer => read(request, range, buffer, context))
   },
   [Opcode.WRITE]: async (request, message, { operations, replies, notifier, recycle }) => {
     const [fh, off, size, flags] = [message.fh(0), message.bigU64(8), message.u32(16), message.u32(20)]
@@ -183,19 +191,11 @@ const FILES: Readonly<Record<number, Handler>> = {
     }
     replies.count(request, size)
   },
-  [Opcode.RELEASE]: async (request, message, { operations, replies }) => {
+  [Opcode.RELEASE]: (request, message, { operations, replies }) => {
     const { locks } = operations
-    const owner: LockOwner | undefined =
-      locks !== undefined && (message.u32(12) & RELEASE_FLOCK_UNLOCK) !== 0
-        ? { kind: 'flock', id: message.bigU64(16) }
-        : undefined
-    try {
-      await operations.release(request.ino, message.fh(0))
-    } finally {
-      // The kernel ignores errors of RELEASE and does not repeat it.
-      if (owner !== undefined) await locks?.unlockAll(request.ino, owner)
-    }
-    replies.empty(request)
+    if (locks !== undefined && (message.u32(12) & RELEASE_FLOCK_UNLOCK) !== 0)
+      return releaseLocked(request, message, operations, locks, replies)
+    return chain(operations.release(request.ino, message.fh(0)), () => replies.empty(request))
   },
   [Opcode.FSYNC]: async (request, message, { operations, replies }) => {
     const dataOnly = (message.u32(8) & FSYNC_FDATASYNC) !== 0
@@ -258,6 +258,39 @@ export const handlerOf = (opcode: number): Handler | undefined => HANDLERS[opcod
 export const isUnanswered = (opcode: number): boolean =>
   opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET || opcode === Opcode.INTERRUPT
 
+/** Closes a handle, and releases the flock(2) locks of it. */
+async function releaseLocked(
+  request: RequestHeader,
+  message: Message,
+  operations: Operations,
+  locks: LockOperations,
+  replies: Replies,
+): Promise<void> {
+  const owner: LockOwner = { kind: 'flock', id: message.bigU64(16) }
+  try {
+    await operations.release(request.ino, message.fh(0))
+  } finally {
+    // The kernel ignores errors of RELEASE and does not repeat it.
+    await locks.unlockAll(request.ino, owner)
+  }
+  replies.empty(request)
+}
+
+/** Answers a READ, at once if the bytes are at hand, and gives the buffer back. */
+function read(
+  request: RequestHeader,
+  { fh, off, size }: { readonly fh: Fh; readonly off: bigint; readonly size: number },
+  buffer: Uint8Array,
+  { operations, replies, readBuffers }: HandlerContext,
+): Awaitable<void> {
+  const into = size <= buffer.length ? buffer : undefined
+  return ending(
+    () =>
+      chain(operations.read(request.ino, fh, off, size, into), pieces => replies.data(request, pieces, size)),
+    () => readBuffers.recycle(buffer),
+  )
+}
+
 async function rename(
   request: RequestHeader,
   message: Message,
@@ -309,5 +342,3 @@ async function dropPrivileges({ ino, caller }: RequestHeader, operations: Operat
   if (caller.uid !== 0 && caller.uid !== attributes.uid) return attributes
   return await operations.setattr(ino, { dropsPrivileges: true }, caller)
 }
-
-/** The entries that fit into a reply of the requested size. */

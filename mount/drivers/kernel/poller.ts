@@ -6,8 +6,8 @@
  *                            polling --the device is gone--> ended
  *
  * - **watching**: libuv watches the device. A request starts polling in the next phase of the event loop.
- * - **polling**: requests are read and dispatched. After each all microtasks run, so operations that wait for no I/O
- *   answer at once. When there is no request, polling continues for {@link SPIN_MS}: a caller that has its answer
+ * - **polling**: requests are read and dispatched. If one was not answered at once, all microtasks run before the next, so operations
+ *   that wait for no I/O are answered first. When there is no request, polling continues for {@link SPIN_MS}: a caller that has its answer
  *   usually sends the next request within microseconds, and waking up costs more than polling. If another process took the
  *   processor meanwhile, polling competes with the callers: then there is no spinning for {@link REST_MS}. The time
  *   between two reads shows it. Polling ends after {@link BUSY_MS}, so that timers, the
@@ -105,7 +105,7 @@ export class Poller {
     if (this.#state === 'paused') this.watch()
   }
 
-  /** Reads and dispatches until the end of polling. Returns after each request, until its microtasks have run. */
+  /** Reads and dispatches until the end of polling. Returns while operations run, until their microtasks have run. */
   readonly #poll = (): void => {
     while (this.#state === 'polling') {
       const message = this.#takeMessage()
@@ -124,7 +124,7 @@ export class Poller {
         if (this.#running > 0) return this.#serveOthers()
       }
       if (nowMs > this.#busyUntilMs) return this.#rest()
-      if (length > 0) return void MICROTASKS.then(this.#pollAfterMicrotasks)
+      if (length > 0 && this.#running > 0) return void MICROTASKS.then(this.#pollAfterMicrotasks)
     }
   }
 

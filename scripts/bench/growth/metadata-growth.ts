@@ -183,10 +183,10 @@ async function addTransactions(database: string, count: number): Promise<void> {
   })
   try {
     const name = toName('file')
-    const ino = await fs.lookup(ROOT_INO, name).then(
-      entry => entry.attributes.ino,
-      async () => (await fs.create(ROOT_INO, name, 0o100644, O_RDWR, CALLER)).entry.attributes.ino,
-    )
+    const found = await Promise.resolve()
+      .then(() => fs.lookup(ROOT_INO, name))
+      .catch(async () => (await fs.create(ROOT_INO, name, 0o100644, O_RDWR, CALLER)).entry)
+    const { ino } = found.attributes
     const { fh } = await fs.open(ino, O_RDWR)
     for (let index = 0; index < count; index++) {
       interrupted.throwIfAborted()

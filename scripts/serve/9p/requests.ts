@@ -1,4 +1,5 @@
 /** The requests of 9P2000.L as operations: one function per type, which reads the request's fields and returns the answer's. */
+import { ending } from '../../../store/awaitable.ts'
 import { isDirectory } from '../../../core/tree/inode.ts'
 import { constants } from 'node:fs'
 import { ErrnoError } from '../../../core/file-system/errno.ts'
@@ -289,9 +290,13 @@ async function walkTo(
   let { ino } = from
   let held: Ino | undefined
   for (const name of names) {
-    const entry = await operations.lookup(ino, name, callerOf(uid)).finally(() => {
-      if (held !== undefined) fids.letGo(held)
-    })
+    const parent = ino
+    const entry = await ending(
+      () => operations.lookup(parent, name, callerOf(uid)),
+      () => {
+        if (held !== undefined) fids.letGo(held)
+      },
+    )
     ino = held = fids.entered(entry)
   }
   // The root needs no reference.

@@ -286,7 +286,7 @@ describe('extended attributes', () => {
   })
 
   const FAILURES: readonly [what: string, code: string, doing: () => Promise<unknown>][] = [
-    ['reading one that is not there', 'ENODATA', () => paths.fs.getxattr(ino, 'user.none')],
+    ['reading one that is not there', 'ENODATA', async () => await paths.fs.getxattr(ino, 'user.none')],
     ['removing one that is not there', 'ENODATA', () => paths.fs.removexattr(ino, 'user.none')],
     ['replacing one that is not there', 'ENODATA', () => paths.fs.setxattr(ino, 'user.none', value, 2)],
     ['creating one that is there', 'EEXIST', () => paths.fs.setxattr(ino, 'user.there', value, 1)],
@@ -317,7 +317,7 @@ describe('extended attributes', () => {
   test('capabilities do not survive a write', async () => {
     await paths.fs.setxattr(ino, 'security.capability', value, 0)
     await paths.write('file', 'x')
-    expect(await codeOf(paths.fs.getxattr(ino, 'security.capability'))).toBe('ENODATA')
+    expect(await codeOf(async () => await paths.fs.getxattr(ino, 'security.capability'))).toBe('ENODATA')
   })
 })
 

@@ -2,7 +2,7 @@ import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import { describe, expect, it } from 'vitest'
 import { encodeRecord } from '../../../core/objects/record.ts'
-import type { Ino } from '../../../core/file-system/operations.ts'
+import type { Ino, Operations } from '../../../core/file-system/operations.ts'
 import { codeOf } from '../../tools/paths.ts'
 import { fileStoragePaths } from './foreign-paths.ts'
 import * as made from './hand-made.ts'
@@ -15,11 +15,8 @@ const FILE = {
 const CONTENT = 'content\0'
 const file = made.ref(90, made.ZBIGFILE)
 
-const xattrs = (
-  ino: Ino,
-  name: string,
-  fs: { getxattr(ino: Ino, name: string): Promise<Uint8Array> },
-): Promise<string> => fs.getxattr(ino, name).then(value => Buffer.from(value).toString())
+const xattrs = async (ino: Ino, name: string, fs: Pick<Operations, 'getxattr'>): Promise<string> =>
+  Buffer.from(await fs.getxattr(ino, name)).toString()
 
 describe('the names of a foreign database', () => {
   it('follow mappings and trees, of text, bytes and integers', async () => {
