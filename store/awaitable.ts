@@ -5,16 +5,24 @@ export type Awaitable<T> = T | Promise<T>
 export const chain = <T, R>(result: Awaitable<T>, work: (result: T) => Awaitable<R>): Awaitable<R> =>
   result instanceof Promise ? result.then(work) : work(result)
 
-/** Runs `end` after `work`, whether that succeeded or failed; without a promise if `work` returns none. */
-export function ending<T>(work: () => Awaitable<T>, end: () => void): Awaitable<T> {
+/** Runs `end` after `work`, whether that succeeded or failed; without a promise if neither returns one. */
+export function ending<T>(work: () => Awaitable<T>, end: () => Awaitable<void>): Awaitable<T> {
   let running: Awaitable<T>
   try {
     running = work()
   } catch (error) {
-    end()
-    throw error
+    return chain(end(), () => {
+      throw error
+    })
   }
-  if (running instanceof Promise) return running.finally(end)
-  end()
-  return running
+  return running instanceof Promise ? endingLater(running, end) : chain(end(), () => running)
+}
+
+async function endingLater<T>(running: Promise<T>, end: () => Awaitable<void>): Promise<T> {
+  try {
+    return await running
+  } finally {
+    const ended = end()
+    if (ended !== undefined) await ended
+  }
 }

@@ -28,7 +28,7 @@ import { joinBytes } from '../bytes.ts'
 import { LOBTree } from '../btree/tree.ts'
 import { Turns } from '../turns.ts'
 import { BLKSIZE, ZBigFile } from '../zblk/zbigfile.ts'
-import type { Awaitable } from '../../store/awaitable.ts'
+import { chain, ending, type Awaitable } from '../../store/awaitable.ts'
 import { ReadOnlyError } from '../../store/errors.ts'
 
 /** New content for a part of a block: bytes of a stored record followed by zeros, or bytes. */
@@ -178,25 +178,44 @@ export class BigFile implements Participant {
   }
 
   /** Writes `data` at `off`. The data is copied, so the caller may reuse it. @throws ReadOnlyError, StoreError. */
-  async write(off: bigint, data: Uint8Array): Promise<void> {
+  write(off: bigint, data: Uint8Array): Awaitable<void> {
     this.#assertWritable()
     this.#users++
-    try {
-      await this.#write(off, data)
-    } finally {
-      this.#users--
-    }
+    return ending(
+      () => this.#write(off, data),
+      () => void this.#users--,
+    )
   }
 
-  async #write(off: bigint, data: Uint8Array): Promise<void> {
+  #write(off: bigint, data: Uint8Array): Awaitable<void> {
     const parts = this.#parts(off, data.length)
+    const [first] = parts
+    const bases =
+      parts.length === 1 && first !== undefined
+        ? chain(this.#basesOf(first), bases => [bases])
+        : this.#basesOfAll(parts)
+    return chain(bases, bases => this.#overlay(parts, data, bases))
+  }
+
+  async #basesOfAll(parts: readonly BlockPart[]): Promise<readonly ReadonlyMap<number, Uint8Array>[]> {
     const bases: ReadonlyMap<number, Uint8Array>[] = []
-    for (const part of parts) {
-      if (!this.#overlays.has(part.blk)) await this.#assertReadable(part.blk)
-      const isWhole =
-        part.lo === chunkDown(part.lo) && (part.hi === this.blksize || part.hi === chunkDown(part.hi))
-      bases.push(isWhole ? NO_BASES : await this.#edges(part))
-    }
+    for (const part of parts) bases.push(await this.#basesOf(part))
+    return bases
+  }
+
+  /** The stored bytes of chunks that a write covers in part. @throws CorruptRecordError if the block cannot be changed. */
+  #basesOf(part: BlockPart): Awaitable<ReadonlyMap<number, Uint8Array>> {
+    const readable = this.#overlays.has(part.blk) ? undefined : this.#assertReadable(part.blk)
+    const isWhole =
+      part.lo === chunkDown(part.lo) && (part.hi === this.blksize || part.hi === chunkDown(part.hi))
+    return chain(readable, () => (isWhole ? NO_BASES : this.#edges(part)))
+  }
+
+  #overlay(
+    parts: readonly BlockPart[],
+    data: Uint8Array,
+    bases: readonly ReadonlyMap<number, Uint8Array>[],
+  ): void {
     this.#connection.join(this)
     let done = 0
     for (const [i, { blk, lo, hi }] of parts.entries()) {
@@ -380,9 +399,8 @@ export class BigFile implements Participant {
   }
 
   /** An unreadable block cannot be changed. Fail now, not when all changes are stored. */
-  async #assertReadable(blk: number): Promise<void> {
-    const ref = await this.#blocks.find(blk)
-    if (ref !== undefined) await this.#blocks.layout(blk, ref)
+  #assertReadable(blk: number): Awaitable<unknown> {
+    return chain(this.#blocks.find(blk), ref => ref && this.#blocks.layout(blk, ref))
   }
 
   /** The stored bytes of chunks that a write covers in part, by their offset. */

@@ -159,26 +159,21 @@ export class Context {
    * admitted on a full disk.
    * @throws ReadOnlyError
    */
-  async change<T>(
+  change<T>(
     ino: Ino,
     dataBytes: number,
-    work: (node: Node, inode: Inode) => T | Promise<T>,
+    work: (node: Node, inode: Inode) => Awaitable<T>,
     { also, frees = false }: { readonly also?: readonly Node[]; readonly frees?: boolean } = {},
-  ): Promise<T> {
-    const entering = this.enter(ino)
-    const node = entering instanceof Promise ? await entering : entering
-    try {
+  ): Awaitable<T> {
+    return this.#within(ino, node => {
       this.assertWritable(node)
-      const nodes = also === undefined ? [node] : [node, ...also]
-      const locked = (): Promise<T> => this.lockAll(nodes, () => work(node, node.inode))
-      const known = recordBytes(node)
-      const bytes = typeof known === 'number' ? known : await known
-      const result = await this.withGate(dataBytes, locked, frees, bytes)
-      if (node.invalidation !== undefined) await node.invalidation
-      return result
-    } finally {
-      this.leave(node)
-    }
+      const locked = (): Awaitable<T> =>
+        also === undefined
+          ? this.#lockOne(node, () => work(node, node.inode))
+          : this.lockAll([node, ...also], () => work(node, node.inode))
+      const changing = chain(recordBytes(node), bytes => this.withGate(dataBytes, locked, frees, bytes))
+      return chain(changing, result => chain(node.invalidation, () => result))
+    })
   }
 
   /**
@@ -213,8 +208,18 @@ export class Context {
     }
   }
 
+  /** As {@link Context.lockAll} of one inode; without a promise if nothing is waited for. */
+  #lockOne<T>(node: Node, work: () => Awaitable<T>): Awaitable<T> {
+    const locked = (): Awaitable<T> =>
+      ending(
+        () => chain(node.inode.activate(), work),
+        () => node.lock.release(),
+      )
+    return chain(node.lock.alone(), locked)
+  }
+
   /** Runs `work` with exclusive locks of inodes, all of them activated. */
-  async lockAll<T>(nodes: readonly Node[], work: () => T | Promise<T>): Promise<T> {
+  async lockAll<T>(nodes: readonly Node[], work: () => Awaitable<T>): Promise<T> {
     const ordered = nodes.length === 1 ? nodes : [...new Set(nodes)].sort((a, b) => a.ino - b.ino)
     const held: Node[] = []
     try {
@@ -263,24 +268,19 @@ export class Context {
     if (node.tree.readOnly) throw new ErrnoError('EROFS', 'the past cannot be changed')
   }
 
-  /** Admits a change, then runs it with the gate shared, without locking an inode. @throws ReadOnlyError */
-  async withGate<T>(dataBytes: number, work: () => Promise<T>, frees = false, recordBytes = 0): Promise<T> {
+  /**
+   * Admits a change, then runs it with the gate shared, without locking an inode; without a promise if nothing is waited for.
+   * @throws ReadOnlyError
+   */
+  withGate<T>(dataBytes: number, work: () => Awaitable<T>, frees = false, recordBytes = 0): Awaitable<T> {
     const { admission } = this.writeBack
-    const room = admission.admit(dataBytes, frees, recordBytes)
-    if (room !== undefined) await room
-    try {
-      const wait = this.#gate.shared()
-      if (wait !== undefined) await wait
-      try {
-        return await work()
-      } finally {
-        const loading = this.writeBack.loadChanges()
-        if (loading !== undefined) await loading
-        this.#gate.release()
-      }
-    } finally {
-      admission.leave(dataBytes, recordBytes)
-    }
+    const leaveGate = (): Awaitable<void> => chain(this.writeBack.loadChanges(), () => this.#gate.release())
+    const admitted = (): Awaitable<T> =>
+      ending(
+        () => chain(this.#gate.shared(), () => ending(work, leaveGate)),
+        () => admission.leave(dataBytes, recordBytes),
+      )
+    return chain(admission.admit(dataBytes, frees, recordBytes), admitted)
   }
 }
 
@@ -288,7 +288,5 @@ function whenActive<T>(node: Node, work: (node: Node, inode: Inode) => Awaitable
   return chain(node.inode.activate(), () => work(node, node.inode))
 }
 
-function recordBytes({ inode }: Node): number | Promise<number> {
-  const loading = inode.activate()
-  return loading === undefined ? inode.recordExtraBytes : loading.then(() => inode.recordExtraBytes)
-}
+const recordBytes = ({ inode }: Node): Awaitable<number> =>
+  chain(inode.activate(), () => inode.recordExtraBytes)

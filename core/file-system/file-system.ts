@@ -337,20 +337,21 @@ export class FileSystem implements Operations {
     return pieces
   }
 
-  async write(
+  write(
     ino: Ino,
     fh: Fh,
     off: bigint,
     data: Uint8Array,
     keepsSetuid: KeepsSetuid = KEEPS,
-  ): Promise<number> {
+  ): Awaitable<number> {
     this.#change('write', ino)
     const opener = this.#openers[fh]
     this.#note(opener, true)
-    const written = await write(this.#context, ino, off, data, keepsSetuid)
-    this.#note(opener, true)
-    this.#counts.bytesWritten += written
-    return written
+    return chain(write(this.#context, ino, off, data, keepsSetuid), written => {
+      this.#note(opener, true)
+      this.#counts.bytesWritten += written
+      return written
+    })
   }
 
   async append(
@@ -614,7 +615,7 @@ export class FileSystem implements Operations {
   }
 
   /** Resolves as `change` does, and records who made it. */
-  async #by<T>(caller: Caller | undefined, change: Promise<T>): Promise<T> {
+  async #by<T>(caller: Caller | undefined, change: Awaitable<T>): Promise<T> {
     const result = await change
     this.#note(caller, false)
     return result

@@ -259,7 +259,7 @@ export interface Operations {
    */
   read(ino: Ino, fh: Fh, off: bigint, len: number, into?: Uint8Array): Awaitable<readonly Uint8Array[]>
   /** Writes all of `data`; resolves to its length. */
-  write(ino: Ino, fh: Fh, off: bigint, data: Uint8Array, keepsSetuid?: KeepsSetuid): Promise<number>
+  write(ino: Ino, fh: Fh, off: bigint, data: Uint8Array, keepsSetuid?: KeepsSetuid): Awaitable<number>
   /**
    * Writes all of `data` at the end of the file, wherever that is by then: appends that arrive one after another follow each other.
    * Resolves to the new end.

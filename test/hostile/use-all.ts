@@ -132,7 +132,7 @@ class User {
       for (const whence of ['data', 'hole'] as const)
         await this.#attempt(`seek ${path} ${off}`, () => fs.seek(ino, fh, off, whence))
     }
-    await this.#attempt(`write ${path}`, () => fs.write(ino, fh, 100n, Buffer.from('written')))
+    await this.#attempt(`write ${path}`, async () => await fs.write(ino, fh, 100n, Buffer.from('written')))
     await this.#attempt(`punch ${path}`, () =>
       fs.allocate(ino, fh, { keepSize: true, punchHole: true, zeroRange: false }, 4096n, 1n << 40n),
     )

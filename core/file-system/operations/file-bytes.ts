@@ -7,7 +7,7 @@ import { pushZeros, trimmedLength } from '../../bytes.ts'
 import { chunkUp } from '../../big-file/chunks.ts'
 import { INLINE_BYTES_MAX } from '../../tree/inode.ts'
 import { ZBigFile } from '../../zblk/zbigfile.ts'
-import type { Awaitable } from '../../../store/awaitable.ts'
+import { chain, type Awaitable } from '../../../store/awaitable.ts'
 import { NO_BYTES } from '../../../store/bytes.ts'
 import type { IntentChange } from '../commit/intent.ts'
 import type { Context } from '../context.ts'
@@ -39,11 +39,12 @@ export function readBytes(
   return inlineData === undefined ? zeros(wanted) : readInline(inlineData, Number(off), wanted, into)
 }
 
-export async function writeBytes(node: Node, off: bigint, data: Uint8Array): Promise<void> {
+export function writeBytes(node: Node, off: bigint, data: Uint8Array): Awaitable<void> {
   if (data.length === 0 || writeInline(node, off, data)) return
-  const file = node.file ?? (await openToWrite(node))
-  await file.write(off, data)
-  node.unstoredBytes += data.length
+  const writing = chain(node.file ?? openToWrite(node), file => file.write(off, data))
+  return chain(writing, () => {
+    node.unstoredBytes += data.length
+  })
 }
 
 /** Copies bytes of another locked node, sharing stored ones; the range starts and ends at chunk boundaries. Activates both inodes. */
@@ -108,16 +109,24 @@ export async function resize(context: Context, node: Node, size: bigint): Promis
 }
 
 /** Completes a change of data up to `end`: size, times, privileges, and its intent, unless that is undefined. */
-export async function finishChange(
+export function finishChange(
   context: Context,
   node: Node,
   end: bigint,
   keepsSetuid: KeepsSetuid,
   intent: IntentChange | undefined,
-): Promise<void> {
+): Awaitable<void> {
+  return chain(node.inode.activate(), () => finishActive(context, node, end, keepsSetuid, intent))
+}
+
+function finishActive(
+  context: Context,
+  node: Node,
+  end: bigint,
+  keepsSetuid: KeepsSetuid,
+  intent: IntentChange | undefined,
+): void {
   const { inode } = node
-  const loading = inode.activate()
-  if (loading !== undefined) await loading
   if (end > inode.size) inode.size = end
   const timeNs = context.nowNs()
   const { mode } = inode

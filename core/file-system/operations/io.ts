@@ -1,5 +1,5 @@
 /** read(2) and write(2). */
-import type { Awaitable } from '../../../store/awaitable.ts'
+import { chain, type Awaitable } from '../../../store/awaitable.ts'
 import type { Context } from '../context.ts'
 import type { Node } from '../inodes/tree.ts'
 import type { Fh, Ino, KeepsSetuid } from '../operations.ts'
@@ -30,11 +30,10 @@ export function write(
   off: bigint,
   data: Uint8Array,
   keepsSetuid: KeepsSetuid,
-): Promise<number> {
-  return context.change(ino, data.length, async (node, inode) => {
+): Awaitable<number> {
+  return context.change(ino, data.length, (node, inode) => {
     assertRegular(inode)
-    await writeAt(context, node, off, data, keepsSetuid)
-    return data.length
+    return chain(writeAt(context, node, off, data, keepsSetuid), () => data.length)
   })
 }
 
@@ -52,7 +51,7 @@ export function append(
   data: Uint8Array,
   keepsSetuid: KeepsSetuid,
   known: bigint | undefined,
-): Promise<bigint> {
+): Awaitable<bigint> {
   return context.change(ino, data.length, async (node, inode) => {
     assertRegular(inode)
     const { size } = inode
@@ -67,16 +66,17 @@ export function append(
   })
 }
 
-async function writeAt(
+function writeAt(
   context: Context,
   node: Node,
   off: bigint,
   data: Uint8Array,
   keepsSetuid: KeepsSetuid,
-): Promise<void> {
+): Awaitable<void> {
   assertRange(off, BigInt(data.length))
   if (data.length === 0) return
-  await writeBytes(node, off, data)
   const end = off + BigInt(data.length)
-  await finishChange(context, node, end, keepsSetuid, { kind: 'write', ino: node.ino, off, data })
+  return chain(writeBytes(node, off, data), () =>
+    finishChange(context, node, end, keepsSetuid, { kind: 'write', ino: node.ino, off, data }),
+  )
 }

@@ -1,4 +1,5 @@
 /** open(2), creat(2) and close(2). A handle keeps its inode, with or without a name. */
+import type { Awaitable } from '../../../store/awaitable.ts'
 import { constants } from 'node:fs'
 import { isDirectory, type Inode } from '../../tree/inode.ts'
 import type { Context } from '../context.ts'
@@ -97,7 +98,7 @@ export function release(context: Context, fh: Fh): void {
   context.dropUnused(handle.node)
 }
 
-function empty(context: Context, ino: Ino, keepsSetuid: KeepsSetuid): Promise<void> {
+function empty(context: Context, ino: Ino, keepsSetuid: KeepsSetuid): Awaitable<void> {
   const emptied = async (node: Node, inode: Inode): Promise<void> => {
     await resize(context, node, 0n)
     await inode.activate()

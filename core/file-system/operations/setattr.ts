@@ -32,7 +32,7 @@ async function afterwards(node: Node, collecting: Promise<void>): Promise<Attrib
 }
 
 /** The kernel has checked whether the caller may do it. @throws ErrnoError EISDIR, EINVAL, EFBIG for sizes. */
-export function setattr(context: Context, ino: Ino, changes: AttributeChanges): Promise<Attributes> {
+export function setattr(context: Context, ino: Ino, changes: AttributeChanges): Awaitable<Attributes> {
   const dataBytes = changes.size === undefined ? 0 : SMALL_CHANGE_BYTES
   const apply = async (node: Node, inode: Inode): Promise<Attributes> => {
     const nowNs = context.nowNs()

@@ -57,7 +57,7 @@ export function setxattr(
   value: Uint8Array,
   flags: number,
   dropsSetgid = false,
-): Promise<void> {
+): Awaitable<void> {
   checkName(context, name)
   if (value.length > XATTR_VALUE_MAX_BYTES) throw new ErrnoError('E2BIG')
   if (flags & ~(XATTR_CREATE | XATTR_REPLACE)) throw new ErrnoError('EINVAL')
@@ -71,7 +71,7 @@ export function setxattr(
 }
 
 /** @throws ErrnoError ENODATA, EPERM, EOPNOTSUPP */
-export function removexattr(context: Context, ino: Ino, name: string): Promise<void> {
+export function removexattr(context: Context, ino: Ino, name: string): Awaitable<void> {
   checkName(context, name)
   return change(context, ino, 0, { kind: 'removexattr', ino, name }, xattrs => {
     if (!xattrs.delete(name) && !isAcl(name)) throw new ErrnoError('ENODATA')
@@ -84,7 +84,7 @@ function change(
   bytes: number,
   intent: IntentChange & { readonly kind: 'setxattr' | 'removexattr' },
   changeXattrs: (xattrs: Map<string, Uint8Array>, inode: Inode) => void,
-): Promise<void> {
+): Awaitable<void> {
   return context.change(ino, bytes, (node, inode) => {
     if (intent.name.startsWith('user.') && !isRegular(inode) && !isDirectory(inode))
       throw new ErrnoError('EPERM')

@@ -12,6 +12,7 @@ import {
   type Attributes,
   type Entry,
   type Fh,
+  type KeepsSetuid,
   type LockOperations,
   type Operations,
 } from '../../../core/file-system/operations.ts'
@@ -174,22 +175,18 @@ const FILES: Readonly<Record<number, Handler>> = {
     const range = { fh: message.fh(0), off: message.bigU64(8), size: message.u32(16) }
     return chain(context.readBuffers.take(), buffer => read(request, range, buffer, context))
   },
-  [Opcode.WRITE]: async (request, message, { operations, replies, notifier, recycle }) => {
+  [Opcode.WRITE]: (request, message, context) => {
     const [fh, off, size, flags] = [message.fh(0), message.bigU64(8), message.u32(16), message.u32(20)]
     // The flags of open(2) and fcntl(2); pages that are written back have those of any open handle.
     const fileFlags = flags & WRITE_CACHE ? 0 : message.u32(32)
     const data = message.data(40, size)
     const keeps = flags & WRITE_KILL_SUIDGID ? dropsSetuid : keepsSetuid
-    let at = off
-    if (fileFlags & constants.O_APPEND)
-      at = (await operations.append(request.ino, fh, data, keeps, off)) - BigInt(size)
-    else await operations.write(request.ino, fh, off, data, keeps)
-    if (fileFlags & constants.O_DIRECT) {
-      // After an asynchronous direct write the kernel drops no pages by itself. To drop a dirty one it writes it first.
-      recycle(message)
-      await notifier.invalidatePages(request.ino, at, BigInt(size))
+    if (fileFlags & (constants.O_APPEND | constants.O_DIRECT)) {
+      const written = { fh, off, data, keeps, fileFlags }
+      return writeSpecially(request, message, written, context)
     }
-    replies.count(request, size)
+    const { operations, replies } = context
+    return chain(operations.write(request.ino, fh, off, data, keeps), () => replies.count(request, size))
   },
   [Opcode.RELEASE]: (request, message, { operations, replies }) => {
     const { locks } = operations
@@ -258,6 +255,15 @@ export const handlerOf = (opcode: number): Handler | undefined => HANDLERS[opcod
 export const isUnanswered = (opcode: number): boolean =>
   opcode === Opcode.FORGET || opcode === Opcode.BATCH_FORGET || opcode === Opcode.INTERRUPT
 
+interface SpecialWrite {
+  readonly fh: Fh
+  readonly off: bigint
+  readonly data: Uint8Array
+  readonly keeps: KeepsSetuid
+  /** Of open(2) and fcntl(2). */
+  readonly fileFlags: number
+}
+
 /** Closes a handle, and releases the flock(2) locks of it. */
 async function releaseLocked(
   request: RequestHeader,
@@ -274,6 +280,26 @@ async function releaseLocked(
     await locks.unlockAll(request.ino, owner)
   }
   replies.empty(request)
+}
+
+/** A write at the end of the file, and one that does not use the kernel's pages. */
+async function writeSpecially(
+  request: RequestHeader,
+  message: Message,
+  { fh, off, data, keeps, fileFlags }: SpecialWrite,
+  { operations, replies, notifier, recycle }: HandlerContext,
+): Promise<void> {
+  const { length } = data
+  let at = off
+  if (fileFlags & constants.O_APPEND)
+    at = (await operations.append(request.ino, fh, data, keeps, off)) - BigInt(length)
+  else await operations.write(request.ino, fh, off, data, keeps)
+  if (fileFlags & constants.O_DIRECT) {
+    // After an asynchronous direct write the kernel drops no pages by itself. To drop a dirty one it writes it first.
+    recycle(message)
+    await notifier.invalidatePages(request.ino, at, BigInt(length))
+  }
+  replies.count(request, length)
 }
 
 /** Answers a READ, at once if the bytes are at hand, and gives the buffer back. */

@@ -174,11 +174,12 @@ async function change(path: string): Promise<void> {
     const punch = { keepSize: true, punchHole: true, zeroRange: false }
     // Such a file may fail; others may not.
     await codeOf(
-      how === 0
-        ? fs.allocate(ino, fh, punch, off, BigInt(len))
-        : how === 1
-          ? fs.setattr(ino, { size: off })
-          : fs.write(ino, fh, off, Buffer.alloc(len, 1 + step)),
+      async () =>
+        await (how === 0
+          ? fs.allocate(ino, fh, punch, off, BigInt(len))
+          : how === 1
+            ? fs.setattr(ino, { size: off })
+            : fs.write(ino, fh, off, Buffer.alloc(len, 1 + step))),
     )
     await paths.write('/other', pattern(90_000, 100 + step))
     await paths.write('/small', pattern(700, 100 + step))

@@ -17,8 +17,8 @@ beforeEach(async () => {
   file = await paths.create('file')
 })
 
-const write = (off: bigint, data: string | Uint8Array): Promise<number> =>
-  paths.fs.write(file.ino, file.fh, off, Buffer.from(data))
+const write = async (off: bigint, data: string | Uint8Array): Promise<number> =>
+  await paths.fs.write(file.ino, file.fh, off, Buffer.from(data))
 const read = (off: bigint, len: number): Promise<Buffer> => paths.readAt(file, off, len)
 const size = async (): Promise<bigint> => (await paths.fs.getattr(file.ino)).size
 const seek = (off: bigint, whence: 'data' | 'hole'): Promise<bigint> =>

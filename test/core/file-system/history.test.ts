@@ -272,7 +272,7 @@ describe('a delimited transaction', () => {
     await historyOf(fs).rollBack()
     expect(await treeOf(paths, '')).toBe(before)
     expect((await paths.readAt(open, 0n, 10)).toString()).toBe('other')
-    expect(await codeOf(fs.write(made.ino, made.fh, 0n, Buffer.from('x')))).toBe('ESTALE')
+    expect(await codeOf(async () => await fs.write(made.ino, made.fh, 0n, Buffer.from('x')))).toBe('ESTALE')
     await paths.close(made)
     await paths.close(open)
     await paths.write('dir/file', 'goes on')

@@ -236,8 +236,8 @@ describe('on a full disk', () => {
   test('the unstored blocks that a stored file had gained are dropped with it', async () => {
     const paths = await memoryPaths({ commitIntervalMs: 1e9 })
     const file = await paths.create('a')
-    const write = (mib: number, count: number): Promise<number> =>
-      paths.fs.write(file.ino, file.fh, BigInt(mib * MIB), Buffer.alloc(count * MIB, 1))
+    const write = async (mib: number, count: number): Promise<number> =>
+      await paths.fs.write(file.ino, file.fh, BigInt(mib * MIB), Buffer.alloc(count * MIB, 1))
     await write(0, 6)
     await paths.fs.fsync()
     await write(6, 8)
