@@ -1,6 +1,7 @@
 /** What a handler of requests is, and what it uses. */
 import type { Operations } from '../../../core/file-system/operations.ts'
 import type { Message, RequestHeader } from './abi/message.ts'
+import type { DirectWrites } from './direct-writes.ts'
 import type { KernelNotifier } from './kernel-notifier.ts'
 import type { ListingHabits } from './listing-habits.ts'
 import type { ReadBuffers } from './read-buffers.ts'
@@ -11,6 +12,7 @@ export interface HandlerContext {
   readonly operations: Operations
   readonly replies: Replies
   readonly notifier: KernelNotifier
+  readonly directWrites: DirectWrites
   readonly readBuffers: ReadBuffers
   readonly habits: ListingHabits
   readonly session: SessionRequests

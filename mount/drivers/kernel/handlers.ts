@@ -173,6 +173,8 @@ const FILES: Readonly<Record<number, Handler>> = {
   },
   [Opcode.READ]: (request, message, context) => {
     const range = { fh: message.fh(0), off: message.bigU64(8), size: message.u32(16) }
+    // The flags of open(2) and fcntl(2).
+    if ((message.u32(32) & constants.O_DIRECT) === 0) context.directWrites.cached(request.ino)
     return chain(context.readBuffers.take(), buffer => read(request, range, buffer, context))
   },
   [Opcode.WRITE]: (request, message, context) => {
@@ -185,7 +187,8 @@ const FILES: Readonly<Record<number, Handler>> = {
       const written = { fh, off, data, keeps, fileFlags }
       return writeSpecially(request, message, written, context)
     }
-    const { operations, replies } = context
+    const { operations, replies, directWrites } = context
+    directWrites.cached(request.ino)
     return chain(operations.write(request.ino, fh, off, data, keeps), () => replies.count(request, size))
   },
   [Opcode.RELEASE]: (request, message, { operations, replies }) => {
@@ -287,7 +290,7 @@ async function writeSpecially(
   request: RequestHeader,
   message: Message,
   { fh, off, data, keeps, fileFlags }: SpecialWrite,
-  { operations, replies, notifier, recycle }: HandlerContext,
+  { operations, replies, directWrites, recycle }: HandlerContext,
 ): Promise<void> {
   const { length } = data
   let at = off
@@ -295,9 +298,9 @@ async function writeSpecially(
     at = (await operations.append(request.ino, fh, data, keeps, off)) - BigInt(length)
   else await operations.write(request.ino, fh, off, data, keeps)
   if (fileFlags & constants.O_DIRECT) {
-    // After an asynchronous direct write the kernel drops no pages by itself. To drop a dirty one it writes it first.
+    // To drop a dirty page the kernel writes it first.
     recycle(message)
-    await notifier.invalidatePages(request.ino, at, BigInt(length))
+    await directWrites.written(request.ino, at, BigInt(length))
   }
   replies.count(request, length)
 }

@@ -26,6 +26,7 @@ import {
 } from './abi/init.ts'
 import { MalformedRequestError, type Message, type RequestHeader } from './abi/message.ts'
 import { Opcode, opcodeName } from './abi/opcodes.ts'
+import { DirectWrites } from './direct-writes.ts'
 import { describe, NO_OPERATION, operationNumber } from './describe.ts'
 import type { HandlerContext, SessionRequests } from './handler.ts'
 import { handlerOf, isUnanswered } from './handlers.ts'
@@ -88,6 +89,7 @@ export class Session implements SessionRequests {
       operations,
       replies: this.#replies,
       notifier: this.#notifier,
+      directWrites: new DirectWrites(this.#notifier),
       readBuffers: new ReadBuffers(),
       habits: new ListingHabits(),
       session: this,
