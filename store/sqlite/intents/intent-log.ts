@@ -9,25 +9,22 @@
  * voids them without touching them. When no entry is valid, the next one is written at the beginning.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, fstatSync, write, writeSync } from 'node:fs'
+import { closeSync, fstatSync } from 'node:fs'
 import { openSync } from '../../os-files.ts'
-import { constants, type FileHandle } from 'node:fs/promises'
+import { constants } from 'node:fs/promises'
 import type { FoundIntents, IntentEntries } from '../../capabilities.ts'
 import type { IntentSeal } from '../../encryption/intent-seal.ts'
 import { StoreError } from '../../errors.ts'
 import type { Tid } from '../../ids.ts'
 import { O_PATH } from '../../o-path.ts'
+import { alignedMemory } from '../../segment-files/aligned-memory.ts'
 import type { DatabasePlace } from '../open/database-place.ts'
 import { encodeEntry, PAGE_BYTES, pagesOf } from './entries.ts'
+import { EntryWriter } from './entry-writer.ts'
 import { INTENTS_BYTES, openIntentFile, readIntents } from './intent-file.ts'
 
 const PAGES = INTENTS_BYTES / PAGE_BYTES
 const SIDE_FILES_CHECK_MS = 1000
-
-/** If the last short entry took less than this, the next one is written synchronously: blocking is cheaper than a thread-pool round trip. */
-const QUICK_MS = 1
-/** Maximum length of a short entry. */
-const QUICK_BYTES = 64 << 10
 
 /** The entries that follow one transaction; in pages, as if the file had no end. */
 interface Run {
@@ -45,7 +42,7 @@ export class IntentLog implements IntentEntries {
   /** The WAL, whose transactions the entries follow. */
   readonly #wal: number
   readonly #nonce = randomBytes(8).readBigUInt64LE()
-  #file: FileHandle | undefined
+  #file: EntryWriter | undefined
   /** Valid entries: those that follow the last transaction, and those that follow the one being committed. */
   #runs: Run[] = []
   /** The page of the next entry. */
@@ -54,9 +51,7 @@ export class IntentLog implements IntentEntries {
   #brokenAfter: Tid | undefined
   #isAdding = false
   /** Of the entry that is being added. */
-  #memory = Buffer.alloc(0)
-  /** Duration of the last write of a short entry. */
-  #tookMs = Infinity
+  #memory: Buffer = Buffer.alloc(0)
   #sideFilesCheckedMs = -Infinity
 
   /**
@@ -111,12 +106,12 @@ export class IntentLog implements IntentEntries {
     const run = this.#runOf(base, start)
     const earlier = base === last ? 0 : (this.#runs.find(one => one.base === last)?.count ?? 0)
     try {
-      this.#file ??= await openIntentFile(this.#place, this.#hasStale(last))
+      this.#file ??= new EntryWriter(await openIntentFile(this.#place, this.#hasStale(last)))
       this.#assertThere(this.#file)
       const header = { base, last, nonce: this.#nonce, index: run.count, earlier }
-      const entry = encodeEntry(this.#memoryFor(bytes), this.#id, header, bytes, this.#seal)
-      const bytesWritten = await this.#write(this.#file, entry, (start % PAGES) * PAGE_BYTES)
-      if (bytesWritten < entry.length) throw new Error('the disk accepted only part of it')
+      const pages = this.#memoryFor(bytes)
+      const { length } = encodeEntry(pages, this.#id, header, bytes, this.#seal)
+      await this.#file.write(pages.fill(0, length), (start % PAGES) * PAGE_BYTES)
     } catch {
       // A full or broken disk: the next transaction will report it. No entry may follow this partial one.
       return this.#fail(base)
@@ -163,7 +158,7 @@ export class IntentLog implements IntentEntries {
    * each entry, the side files once per {@link SIDE_FILES_CHECK_MS}: fstat of a file makes the kernel record a new time with
    * its next write, which adds 40 us to a synced one.
    */
-  #assertThere({ fd }: FileHandle): void {
+  #assertThere({ fd }: EntryWriter): void {
     // The next transaction gives this file the database's new name.
     if (!this.#place.isNamed) throw new Error('the database was renamed')
     const nowMs = performance.now()
@@ -173,30 +168,10 @@ export class IntentLog implements IntentEntries {
       if (fstatSync(file).nlink === 0) throw new Error('it was removed')
   }
 
-  /** Waits for a fast disk: that takes less time than two thread switches. */
-  async #write({ fd }: FileHandle, entry: Buffer, position: number): Promise<number> {
-    if (entry.length > QUICK_BYTES) return await writeInPool(fd, entry, position)
-    const startMs = performance.now()
-    const written =
-      this.#tookMs < QUICK_MS
-        ? writeSync(fd, entry, 0, entry.length, position)
-        : await writeInPool(fd, entry, position)
-    this.#tookMs = performance.now() - startMs
-    return written
-  }
-
-  /** One entry is added at a time, so all share memory. */
+  /** The pages of an entry. One is added at a time, so all share memory. */
   #memoryFor(bytes: Uint8Array): Buffer {
     const length = this.#pagesOf(bytes) * PAGE_BYTES
-    if (this.#memory.length < length) this.#memory = Buffer.allocUnsafeSlow(length)
-    return this.#memory
+    if (this.#memory.length < length) this.#memory = alignedMemory(length)
+    return this.#memory.subarray(0, length)
   }
 }
-
-const writeInPool = (fd: number, bytes: Buffer, position: number): Promise<number> =>
-  new Promise((resolve, reject) => {
-    write(fd, bytes, 0, bytes.length, position, (error, written) => {
-      if (error === null) resolve(written)
-      else reject(error)
-    })
-  })

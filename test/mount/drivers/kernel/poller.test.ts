@@ -8,6 +8,7 @@ import { Poller } from '../../../../mount/drivers/kernel/poller.ts'
 
 const AF_UNIX = 1
 const SOCK_STREAM = 1
+const SOCK_SEQPACKET = 5
 const F_SETFL = 4
 const O_NONBLOCK = 2048
 const SPIN_READS = 5
@@ -54,4 +55,41 @@ test('a running operation has a turn of the event loop after each read without a
 
 test('while none is running the device is read until the caller had time for the next request', async () => {
   expect(await readsBeforeTurn(false)).toBeGreaterThanOrEqual(SPIN_READS)
+})
+
+/** What happens after a request, in order; the next request is waiting already. */
+async function orderAfterRequest(isRunning: boolean): Promise<readonly string[]> {
+  const pair = new Int32Array(2)
+  expect(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair)).toBe(0)
+  const [device = -1, kernel = -1] = pair
+  fcntl(device, F_SETFL, O_NONBLOCK)
+  const order: string[] = []
+  const onEnd = vi.fn()
+  const poller = new Poller(device, {
+    onRequest: () => {
+      order.push('request')
+      if (order.length > 1) return false
+      if (isRunning) poller.started()
+      void Promise.resolve().then(() => order.push('microtask'))
+      return false
+    },
+    onEnd,
+    log: pino({ level: 'silent' }),
+  })
+  writeSync(kernel, 'a request')
+  writeSync(kernel, 'another')
+  poller.watch()
+  await vi.waitFor(() => expect(order).toHaveLength(3))
+  closeSync(kernel)
+  await vi.waitFor(() => expect(onEnd).toHaveBeenCalled())
+  closeSync(device)
+  return order
+}
+
+test('a running operation goes on before the next request', async () => {
+  expect(await orderAfterRequest(true)).toStrictEqual(['request', 'microtask', 'request'])
+})
+
+test('while none is running the next request is read at once', async () => {
+  expect(await orderAfterRequest(false)).toStrictEqual(['request', 'request', 'microtask'])
 })
