@@ -7,6 +7,11 @@ export interface BlockPart extends Extent {
 
 /** The block that has the byte at `off`, and the byte's position in it. */
 export function positionOf(off: bigint, blksize: number): [blk: number, from: number] {
+  // Divisions of big integers allocate.
+  if (off <= Number.MAX_SAFE_INTEGER) {
+    const at = Number(off)
+    return [Math.floor(at / blksize), at % blksize]
+  }
   const size = BigInt(blksize)
   return [Number(off / size), Number(off % size)]
 }

@@ -9,14 +9,13 @@ import type { Context } from '../context.ts'
 import type { Node, Tree } from '../inodes/tree.ts'
 import { accessTimeOf } from './attributes.ts'
 
-const DAY_NS = 86_400_000_000_000n
+const DAY_MS = 86_400_000
+const NS_PER_MS = 1e6
 
 /** Records a read of an activated inode, if it counts. Returns whether it does. */
 export function noteAccess(context: Context, node: Node): boolean {
-  if (node.tree.readOnly || context.ignoresAccess) return false
-  const nowNs = context.nowNs()
-  if (!isDue(node, nowNs)) return false
-  node.tree.accessTimes.note(node.oid, nowNs)
+  if (node.tree.readOnly || context.ignoresAccess || !isDue(node)) return false
+  node.tree.accessTimes.note(node.oid, context.nowNs())
   return true
 }
 
@@ -49,8 +48,9 @@ export async function storeAccessTimes(tree: Tree, limit: number): Promise<void>
   }
 }
 
-function isDue(node: Node, nowNs: bigint): boolean {
+function isDue(node: Node): boolean {
   const atimeNs = accessTimeOf(node)
   const { inode } = node
-  return atimeNs <= inode.time('mtime') || atimeNs <= inode.time('ctime') || nowNs - atimeNs >= DAY_NS
+  if (atimeNs <= inode.time('mtime') || atimeNs <= inode.time('ctime')) return true
+  return Date.now() - Number(atimeNs) / NS_PER_MS >= DAY_MS
 }
