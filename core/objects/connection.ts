@@ -256,11 +256,6 @@ export class Connection implements Jar {
     return this.#loader.loadMany(objects)
   }
 
-  /** While this and {@link Connection.at} stay the same, a record that was read without an object is that of the view. */
-  get invalidations(): number {
-    return this.#loader.invalidations
-  }
-
   register(object: Persistent): void {
     this.#writer()
     this.#cache.holdChanging(object)

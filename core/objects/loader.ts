@@ -19,8 +19,7 @@ export class Loader {
   readonly #cache: ObjectCache
   readonly #decode: typeof decodeRecord
   readonly #loading = new Map<Oid, Promise<void>>()
-  /** How often the results of running reads were dropped. */
-  invalidations = 0
+  #invalidations = 0
   /** Number of records read from the store. */
   loads = 0
 
@@ -33,7 +32,7 @@ export class Loader {
 
   /** Drops the results of running reads. */
   invalidate(): void {
-    this.invalidations++
+    this.#invalidations++
   }
 
   async load(object: Persistent): Promise<void> {
@@ -63,10 +62,10 @@ export class Loader {
     }
     if (stored.length === 0) return
     this.loads += stored.length
-    const invalidations = this.invalidations
+    const invalidations = this.#invalidations
     const { at } = this.#records
     const revisions = await this.#records.load(stored.map(({ oid }) => oid))
-    if (invalidations !== this.invalidations || at !== this.#records.at) return
+    if (invalidations !== this.#invalidations || at !== this.#records.at) return
     for (const [i, object] of stored.entries()) {
       if (object.status !== 'ghost' || this.#records.pending(object.oid) !== undefined) continue
       const revision = revisions[i]

@@ -61,54 +61,6 @@ export function packedMode(value: PickleValue | undefined): number | undefined {
   return typeof mode === 'number' ? mode : undefined
 }
 
-/** The numbers of an inode, without a mapping. */
-export interface InodeNumbers {
-  readonly mode: number
-  readonly uid: number
-  readonly gid: number
-  readonly nlink: number
-  readonly rdev: number
-  readonly stored: number
-  readonly size: bigint
-  /** In nanoseconds since 1970, as the others. */
-  readonly mtime: bigint
-  readonly ctime: bigint
-  readonly atime: bigint
-  readonly birthtime: bigint
-}
-
-/** Reads a packed string from the bytes of a record. Undefined if it is malformed, or has numbers that few inodes have. */
-export function unpackNumbers(bytes: Uint8Array, start: number, end: number): InodeNumbers | undefined {
-  let at = start
-  let isShort = true
-  const next = (): number => {
-    let value = 0
-    for (let factor = 1; factor <= SAFE_FACTOR && at < end; factor *= 128) {
-      const byte = bytes[at++] ?? 0
-      value += (byte & 0x7f) * factor
-      if (byte < 0x80) return value
-    }
-    isShort = false
-    return 0
-  }
-  const [mode, uid, gid, nlink] = [next(), next(), next(), next()]
-  const [size, rdev, stored] = [next(), next(), next()]
-  const seconds = nearZero(next())
-  const mtime = nanoseconds(seconds, next())
-  const other = (): bigint => {
-    const code = next()
-    return code === 0 ? mtime : nanoseconds(seconds + nearZero(code - 1), next())
-  }
-  const [ctime, atime, birthtime] = [other(), other(), other()]
-  if (!isShort || at !== end) return undefined
-  return { mode, uid, gid, nlink, rdev, stored, size: BigInt(size), mtime, ctime, atime, birthtime }
-}
-
-/** The number of a zigzag, if it is safe. */
-const nearZero = (value: number): number => (value % 2 === 0 ? value / 2 : -(value + 1) / 2)
-
-const nanoseconds = (seconds: number, ns: number): bigint => BigInt(seconds) * NS + BigInt(ns)
-
 function pack(entries: ReadonlyMap<string, PickleValue>): ByteString | undefined {
   const output: number[] = []
   for (const key of COUNTS) if (!putCount(output, entries.get(key))) return undefined

