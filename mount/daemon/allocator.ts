@@ -34,6 +34,8 @@ const ARENAS = 1
 const PRESSURE_BYTES = 160 << 20
 const PRESSURE_STEP_BYTES = 8 << 20
 const PRESSURE_INTERVAL_MS = 250
+/** Maximum part of the time that this takes: with a large cache, whose memory stays, a collection takes long and frees little. */
+const PRESSURE_TIME = 0.1
 
 const TRIM_INTERVAL_MS = 5000
 /**
@@ -111,13 +113,27 @@ function trimUnderPressure(trim: () => void, dropPages: () => void): void {
   setInterval(check, PRESSURE_INTERVAL_MS).unref()
 }
 
-/** A function that relieves when there is much memory, and again only when there is more than the last time has left. */
-export function pressureCheck(residentBytes: () => number, relieve: () => void): () => void {
-  let next = PRESSURE_BYTES
+/**
+ * A function that relieves when there is much memory, and again only when there is more than was left since, and when {@link PRESSURE_TIME}
+ * allows it.
+ */
+export function pressureCheck(
+  residentBytes: () => number,
+  relieve: () => void,
+  nowMs: () => number = () => performance.now(),
+): () => void {
+  let nextBytes = PRESSURE_BYTES
+  let nextMs = -Infinity
   return () => {
-    if (residentBytes() < next) return
+    const bytes = residentBytes()
+    // It may have shrunk by itself: what comes then is garbage again.
+    nextBytes = Math.max(PRESSURE_BYTES, Math.min(nextBytes, bytes + PRESSURE_STEP_BYTES))
+    const beginMs = nowMs()
+    if (bytes < nextBytes || beginMs < nextMs) return
     relieve()
-    next = Math.max(PRESSURE_BYTES, residentBytes() + PRESSURE_STEP_BYTES)
+    const endMs = nowMs()
+    nextMs = beginMs + (endMs - beginMs) / PRESSURE_TIME
+    nextBytes = Math.max(PRESSURE_BYTES, residentBytes() + PRESSURE_STEP_BYTES)
   }
 }
 

@@ -56,10 +56,44 @@ test('a daemon with much memory collects garbage as soon as it has more, and not
   const check = pressureCheck(
     () => mib * 2 ** 20,
     () => void left.push((mib -= 5)),
+    () => 0,
   )
   for (const now of [100, 159, 160, 155, 162, 170, 170, 172, 173, 140, 159, 200, 195, 202, 203]) {
     mib = now
     check()
   }
   expect(left).toEqual([155, 165, 168, 195, 198])
+})
+
+test('what a daemon has collected in a peak of memory is collected in the next one too', () => {
+  let mib = 300
+  let count = 0
+  const check = pressureCheck(
+    () => mib * 2 ** 20,
+    () => void count++,
+    () => 0,
+  )
+  for (const now of [300, 120, 200]) {
+    mib = now
+    check()
+  }
+  expect(count).toBe(2)
+})
+
+test('collections of a daemon whose memory is in use take a tenth of its time at most', () => {
+  let [mib, ms, spent] = [160, 0, 0]
+  const check = pressureCheck(
+    () => mib * 2 ** 20,
+    () => {
+      ms += 200
+      spent += 200
+    },
+    () => ms,
+  )
+  for (; ms < 60_000; ms += 250) {
+    mib += 10
+    check()
+  }
+  expect(spent).toBeGreaterThan(4000)
+  expect(spent).toBeLessThanOrEqual(6200)
 })
