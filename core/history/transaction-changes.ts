@@ -161,6 +161,8 @@ export class TransactionChanges {
     if (view === undefined) return
     const isBranch = isDirectory(found)
     const isToBeNamed = !isBranch && this.#toName.length < this.#namesMax
+    // Before it takes the place of a file that was changed: of many files that are counted only some are named.
+    if (isToBeNamed && isAfter && (await this.#wasOnlyRead(oid, found))) return
     const { below } = this.#filter
     let { parent } = found
     if (isToBeNamed || below !== undefined) {
@@ -174,6 +176,11 @@ export class TransactionChanges {
     if (parent !== undefined && parent !== oid && this.#passed.size < FILES_MAX) this.#passed.add(parent)
     if (isBranch) this.#directories.push(changed)
     else this.#fileCount++
+  }
+
+  async #wasOnlyRead(oid: Oid, found: Found): Promise<boolean> {
+    const was = (await foundIn(await this.before(), [oid])).get(oid)
+    return was !== undefined && isOnlyRead(was, found)
   }
 
   /** The files to be named, each compared with its state before the transaction. */

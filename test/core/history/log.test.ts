@@ -115,8 +115,10 @@ test('a file that was only read is not listed, although its access time is store
   const paths = await openPaths(path, OPTIONS)
   await paths.mkdir('a')
   await paths.write('a/read', Buffer.from('1'))
+  const others = ['a/b', 'a/c', 'a/d']
+  for (const other of others) await paths.write(other, Buffer.from('1'))
   await paths.fs.sync()
-  await paths.read('a/read')
+  for (const read of ['a/read', ...others]) await paths.read(read)
   await paths.write('other', Buffer.from('2'))
   await paths.fs.sync()
   await paths.fs.close()
@@ -129,6 +131,9 @@ test('a file that was only read is not listed, although its access time is store
     )
     const [last] = await logged(store)
     expect([last?.changes.map(change => change.path), last?.fileCount]).toEqual([['other'], 1])
+    // Nor do such files take the places of others where few are named.
+    const [few] = await logged(store, { names: 1 })
+    expect(few?.changes.map(change => change.path)).toEqual(['other'])
     expect(await logged(store, { of })).toHaveLength(1)
     expect(await logged(store, { of: (await view.find('a'))!.oid })).toHaveLength(1)
   } finally {
