@@ -12,7 +12,15 @@ import { FILE_SYSTEM_TYPE } from './mount-point.ts'
 import { errno, mount } from './system-calls.ts'
 
 /** mount(2)'s flags. Source: linux/mount.h. */
-const MountFlag = { RDONLY: 1, NOSUID: 2, NODEV: 4, NOEXEC: 8, REMOUNT: 32, NOATIME: 1024 } as const
+const MountFlag = {
+  RDONLY: 1,
+  NOSUID: 2,
+  NODEV: 4,
+  NOEXEC: 8,
+  REMOUNT: 32,
+  NOATIME: 1024,
+  RELATIME: 1 << 21,
+} as const
 
 /** st_mode of the root directory, in octal. */
 const ROOT_MODE = '40000'
@@ -75,7 +83,8 @@ const flagsOf = ({ readOnly, suid, dev, noExec, noAtime }: Flags): number =>
   (suid ? 0 : MountFlag.NOSUID) |
   (dev ? 0 : MountFlag.NODEV) |
   (noExec ? MountFlag.NOEXEC : 0) |
-  (noAtime ? MountFlag.NOATIME : 0)
+  // Without either, a remount keeps what was set.
+  (noAtime ? MountFlag.NOATIME : MountFlag.RELATIME)
 
 /**
  * Changes the kernel's flags of a mount. Never call it in the daemon that serves the mount: the kernel may wait for it.
