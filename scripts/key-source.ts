@@ -2,11 +2,9 @@
  * Where the command line takes the key of an encrypted database from: a key file, the output of a command, or a passphrase typed at the
  * terminal. The key itself is in no argument, in no variable of the environment and in no file of zblkfs.
  */
-import { spawn } from 'node:child_process'
 import { closeSync, writeSync } from 'node:fs'
 import { openSync } from '../store/os-files.ts'
 import { readFile } from '../store/os-files-async.ts'
-import { ReadStream } from 'node:tty'
 import type { KeySource, Secret } from '../store/encryption.ts'
 import { CannotOpenError, CodedError, systemCode } from '../store/errors.ts'
 import { CommandError } from './failure.ts'
@@ -60,6 +58,8 @@ function reasonOf(error: unknown): string {
 
 /** The output of a shell command, less one newline at its end. */
 async function outputOf(command: string): Promise<Secret> {
+  // Few commands need one; every command loads this file.
+  const { spawn } = await import('node:child_process')
   const child = spawn('/bin/sh', ['-c', command], { stdio: ['inherit', 'pipe', 'inherit'] })
   const parts: Buffer[] = []
   let length = 0
@@ -102,6 +102,7 @@ async function askForPassphrase(path: string, isNew: boolean): Promise<Secret | 
 
 /** Reads a line without showing it. */
 async function prompt(fd: number, question: string): Promise<Buffer> {
+  const { ReadStream } = await import('node:tty')
   writeSync(fd, question)
   const terminal = new ReadStream(openSync('/dev/tty', 'r'))
   terminal.setRawMode(true)

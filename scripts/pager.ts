@@ -1,5 +1,4 @@
 /** Long output: through a pager on a terminal, otherwise line by line with back-pressure. */
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Writable } from 'node:stream'
 import type { LineFormat } from './line-format.ts'
@@ -18,6 +17,7 @@ export async function paged(
 }
 
 async function throughPager(write: (line: WriteLine) => Promise<void>): Promise<void> {
+  const { spawn } = await import('node:child_process')
   const command = process.env['PAGER'] || 'less -FRX'
   const pager = spawn('/bin/sh', ['-c', command], { stdio: ['pipe', 'inherit', 'inherit'] })
   const ended = once(pager, 'close')
