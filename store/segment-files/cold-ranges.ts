@@ -16,6 +16,11 @@ const PROBES = 64
 const CACHED_MS = 0.03
 const CACHED_MS_PER_MIB = 0.5
 const MIB = 1 << 20
+/**
+ * Maximum length of a read that is started. Longer ones are left to the kernel's read-ahead: that puts them into large pages of its cache,
+ * where a request for a range makes one of each 4 KiB.
+ */
+const SHORT_BYTES = 128 << 10
 
 /** Queries and requests to the kernel about ranges of a file. */
 export interface Disk {
@@ -48,7 +53,8 @@ export class ColdRanges {
   /** Starts reads that are not cached; returns whether there were any. To be called while cold, before reads. */
   start(reads: readonly BulkRead[]): boolean {
     let isAny = false
-    for (const { pos, into } of reads) if (this.#startOne(pos, into.length)) isAny = true
+    for (const { pos, into } of reads)
+      if (into.length <= SHORT_BYTES && this.#startOne(pos, into.length)) isAny = true
     this.#probes = isAny ? PROBES : this.#probes - 1
     return isAny
   }

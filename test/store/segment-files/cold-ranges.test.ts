@@ -12,7 +12,7 @@ import { LogWriter } from '../../../store/segment-files/log-writer.ts'
 import { temporaryDirectory } from '../sqlite/temporary-directory.ts'
 
 const ID = '0123456789abcdef0123456789abcdef'
-const UNITS = 20
+const UNITS = 40
 const SLOW_MS = 8
 const PROBES = 64
 const BYTES = Buffer.alloc(UNITS * UNIT_BYTES, 'some bytes of the log ')
@@ -97,4 +97,12 @@ test('the kernel reports what is cached, and starts reads', () => {
   void new LogReader(files).read([{ pos: 0, into: Buffer.alloc(BYTES.length) }])
   expect(isCached(fd, offsetOf(0))).toBe(true)
   expect(isCached(-1, 0)).toBe(true)
+})
+
+test('a long read is left to the read-ahead of the kernel', () => {
+  const long = { pos: 0, into: Buffer.alloc(BYTES.length) }
+  cold.took(SLOW_MS, [unit(0)])
+  expect(reader.read([long])).toBeUndefined()
+  expect(started).toStrictEqual([])
+  expect(long.into.equals(BYTES)).toBe(true)
 })
