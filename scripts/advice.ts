@@ -68,6 +68,7 @@ const ADVICE: Readonly<Partial<Record<ErrorCode, string | ((path: string) => str
   'unfinished-import': 'repeat the import to complete it, or remove that file to use the database as it is',
   'bad-stream':
     "only 'zblkfs send' of this version writes such streams; if it was damaged on its way, send it again",
+  'other-backup': 'name another directory',
   'other-database': 'name the copy that was received from that source, or a new database',
   'other-base':
     "'zblkfs send --from' must name the last transaction that the receiver has ('zblkfs receive --state')",

@@ -82,6 +82,8 @@ export const KINDS = {
   'bad-stream': 'give up',
   'cut-stream': 'retry',
   'other-database': 'give up',
+  'other-backup': 'give up',
+  'backup-running': 'retry',
   'other-base': 'give up',
   diverged: 'give up',
   'history-dropped': 'give up',

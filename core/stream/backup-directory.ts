@@ -25,13 +25,13 @@ export async function makeDirectory(path: string): Promise<void> {
   }
 }
 
-/** The files of a backup, which are all of one kind. @throws StoreError `other-database` */
+/** The files of a backup, which are all of one kind. @throws StoreError `other-backup` */
 export async function filesOf(directory: string, kind: StreamKind): Promise<readonly StreamFile[]> {
   const files = await streamFiles(directory)
   const other = files.find(file => file.kind !== kind)
   if (other === undefined) return files
   const found = other.kind === 'raw' ? 'raw streams' : 'streams that are not raw'
-  throw new StoreError(`${directory} has ${found}: name another directory`, { code: 'other-database' })
+  throw new StoreError(`${directory} has ${found}`, { code: 'other-backup' })
 }
 
 /** @throws StoreError `not-whole` if a file is missing. */
@@ -153,7 +153,7 @@ function lockedBy(directory: string, path: string, holder: string): StoreError {
   const by = pid === undefined ? '' : ` (process ${pid} on ${host})`
   return new StoreError(
     `another backup writes into ${directory}${by}; if it does not run any more, remove ${path}`,
-    { code: 'locked' },
+    { code: 'backup-running' },
   )
 }
 

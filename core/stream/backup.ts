@@ -130,9 +130,7 @@ async function startOf(source: Store, directory: string, { full = false }: Backu
   const keys = await source.capabilities.encrypting?.copy()
   const { origin } = await headerOf(last, keys)
   if (origin !== (await source.capabilities.lineage?.origin()))
-    throw new StoreError(`${directory} has the backup of another database: name another directory`, {
-      code: 'other-database',
-    })
+    throw new StoreError(`${directory} has the backup of another database`, { code: 'other-backup' })
   if (full) return { base: TID_NONE, number, full: 'asked' }
   const found = await transactionUpTo(source, last.to)
   if (found?.tid === last.to && fingerprintOf(found) === (await fingerprintIn(last, keys)))

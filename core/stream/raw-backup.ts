@@ -81,9 +81,7 @@ async function startOf(
   const number = file.number + 1
   const last = await endsOfRawStream(file.path)
   if (last.header.databaseId !== databaseId)
-    throw new StoreError(`${directory} has the backup of another database: name another directory`, {
-      code: 'other-database',
-    })
+    throw new StoreError(`${directory} has the backup of another database`, { code: 'other-backup' })
   if (full) return { number, full: 'asked' }
   const found = await source.pointAt(last.end.last.tid)
   const isThere = found !== undefined && isSamePoint(found, last.end.last)

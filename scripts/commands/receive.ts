@@ -3,6 +3,7 @@ import { createReadStream } from '../../store/os-files.ts'
 import { Command } from 'commander'
 import type { Received } from '../../core/database/stream-options.ts'
 import { lastReceived, receive as receiveStream } from '../../core/database/streams.ts'
+import { printable } from '../../core/printable.ts'
 import { bytesIn, streamsIn } from '../../core/stream/directory.ts'
 import { CodedError, messageOf } from '../../store/errors.ts'
 import { canonicalName } from '../../store/database-name.ts'
@@ -61,22 +62,25 @@ async function receive(place: string, streams: readonly string[], options: Optio
   const length = await bytesIn(paths)
   const onProgress = (done: number, total: number): void =>
     progress.update('receiving', done, paths.length === 0 ? total : length)
+  const at: { path?: string } = {}
   try {
-    const input = paths.length === 0 ? process.stdin : bytesOf(paths)
+    const input = paths.length === 0 ? process.stdin : bytesOf(paths, at)
     const received = await receiveStream(database, input, { pack, onProgress, warn })
     progress.stop()
     if (json) console.log(JSON.stringify(received))
     else say(describe(database, received))
   } catch (error) {
-    throw await explained(database, error)
+    throw await explained(database, error, at.path)
   } finally {
     progress.stop()
   }
 }
 
-async function* bytesOf(paths: readonly string[]): AsyncGenerator<Buffer> {
+/** @param at its path becomes that of the file that is read. */
+async function* bytesOf(paths: readonly string[], at: { path?: string }): AsyncGenerator<Buffer> {
   for (const path of paths)
     try {
+      at.path = path
       yield* createReadStream(path) as AsyncIterable<Buffer>
     } catch (error) {
       throw new CommandError(`${path} cannot be read: ${messageOf(error)}`, { cause: error })
@@ -88,9 +92,12 @@ const describe = (database: string, { transactions, bytes, tid }: Received): str
     ? `${database} has all of it already; its last transaction is ${tid}`
     : `received ${count(transactions, 'transaction')}, ${formatBytes(bytes)}; ${database} now ends with ${tid}`
 
-/** A stream that was cut: where to continue. */
-async function explained(database: string, error: unknown): Promise<unknown> {
-  if (!(error instanceof CodedError) || error.code !== 'cut-stream') return error
+/** Which file is damaged, if files are read; for a stream that was cut, where to continue. */
+async function explained(database: string, error: unknown, path: string | undefined): Promise<unknown> {
+  if (!(error instanceof CodedError)) return error
+  if (error.code === 'bad-stream' && path !== undefined)
+    return new CommandError(`${printable(path)}: ${error.message}`, { code: error.code, path, cause: error })
+  if (error.code !== 'cut-stream') return error
   const tid = await lastReceived(database).catch(() => undefined)
   const next =
     tid === undefined

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Command } from 'commander'
 import type { Received } from '../../core/database/stream-options.ts'
 import { lastReceived, send } from '../../core/database/streams.ts'
+import { printable } from '../../core/printable.ts'
 import { DURATION_FORMS, parseDurationMs } from '../../store/durations.ts'
 import { CodedError, type ErrorCode } from '../../store/errors.ts'
 import { explain } from '../advice.ts'
@@ -68,8 +69,11 @@ async function replicate(place: string, target: string, options: Options): Promi
     const { database } = await findTarget(place)
     const replication = new Replication(database, standby, options.json === true, signal)
     // A mistyped target is an error, and not a reason to wait.
-    await replication.round()
-    if (everyMs === undefined) return
+    const isSent = await replication.round()
+    if (everyMs === undefined) {
+      if (!isSent && options.json !== true) say(`${printable(target)} has everything already`)
+      return
+    }
     for (;;) {
       await sleep(everyMs, undefined, { signal })
       await replication.roundIfPossible()
@@ -108,8 +112,8 @@ class Replication {
     }
   }
 
-  /** Sends what has changed. @throws CodedError */
-  async round(): Promise<void> {
+  /** Sends what has changed; resolves to whether there was something. @throws CodedError */
+  async round(): Promise<boolean> {
     const startedMs = performance.now()
     const source = await findTarget(this.#database)
     try {
@@ -122,7 +126,7 @@ class Replication {
     const newest = await lastReceived(source.database)
     const last = this.#last === undefined ? await this.#standby.last(this.#signal) : this.#last
     this.#last = last
-    if (newest === undefined || newest === last) return
+    if (newest === undefined || newest === last) return false
     this.#last = undefined
     const range = { selfContained: this.#isSelfContained, ...(last !== null && { from: last }) }
     const stream = send(source.database, { ...range, signal: this.#signal })
@@ -135,8 +139,9 @@ class Replication {
       if (this.#isSelfContained || !(error instanceof CodedError) || error.code !== 'bytes-dropped')
         throw error
       this.#isSelfContained = true
-      await this.round()
+      return await this.round()
     }
+    return true
   }
 
   #report(received: Received, durationMs: number): void {

@@ -82,11 +82,28 @@ test('refuses the directory of another database, and a second backup beside it',
   const [one, other] = [await fresh(), await fresh()]
   const target = `${one.name}-backup`
   await one.backup(target)
-  await expect(other.backup(target)).rejects.toMatchObject({ code: 'other-database' })
+  await expect(other.backup(target)).rejects.toMatchObject({ code: 'other-backup' })
+  expect((await runZblkfs('backup', other.name, target)).stderr).toContain(
+    'has the backup of another database: name another directory\n',
+  )
   await writeFile(join(target, 'lock'), 'another-host 1\n')
-  await expect(one.backup(target)).rejects.toMatchObject({ code: 'locked' })
+  await expect(one.backup(target)).rejects.toMatchObject({ code: 'backup-running' })
   await writeFile(join(target, 'lock'), '')
   await expect(one.backup(join(target, 'no', 'parent'))).rejects.toThrow('cannot be created')
+})
+
+test('a restore names the damaged file', async () => {
+  const db = await fresh()
+  const target = `${db.name}-backup`
+  await db.files.writeFile('/a', 'one')
+  await db.backup(target)
+  const file = join(target, streamsOf(target)[0]!)
+  const bytes = await readFile(file)
+  bytes[bytes.length >> 1]! ^= 1
+  await writeFile(file, bytes)
+  const { stderr, exitCode } = await runZblkfs('receive', temporaryDatabase(), target)
+  expect(stderr).toContain(`${file}: this is not a sound stream`)
+  expect(exitCode).toBe(1)
 })
 
 test('of backups that find the lock of a killed one at once, one at a time goes on', async () => {
@@ -101,7 +118,7 @@ test('of backups that find the lock of a killed one at once, one at a time goes 
     const results = await Promise.allSettled(Array.from({ length: 8 }, () => db.backup(target)))
     expect(results.filter(({ status }) => status === 'fulfilled').length).toBeGreaterThan(0)
     for (const result of results)
-      if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'locked' })
+      if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'backup-running' })
     expect(existsSync(join(target, 'lock'))).toBe(false)
   }
 })

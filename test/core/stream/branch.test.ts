@@ -150,7 +150,7 @@ test('a branch is backed up, also after a pack of its database, and restored', a
   // Neither is taken for a copy of the other.
   const main = await open(db.name)
   onTestFinished(() => main.close())
-  await expect(main.backup(directory)).rejects.toMatchObject({ code: 'other-database' })
+  await expect(main.backup(directory)).rejects.toMatchObject({ code: 'other-backup' })
   const copy = temporaryDatabase()
   await receive(copy, main.send())
   await expect(receive(copy, branch.send())).rejects.toMatchObject({ code: 'other-database' })

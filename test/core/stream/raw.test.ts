@@ -333,6 +333,6 @@ describe('a raw backup', () => {
     const sealed = `${source}.sealed`
     await mkdir(sealed)
     writeFileSync(join(sealed, `000001-${'0'.repeat(16)}-${'1'.repeat(16)}.zstream`), 'x')
-    expect(await codeOf(backupRaw(source, sealed))).toBe('other-database')
+    expect(await codeOf(backupRaw(source, sealed))).toBe('other-backup')
   })
 })
