@@ -130,7 +130,8 @@ export async function lockDirectory(directory: string): Promise<() => Promise<vo
 async function removeStale(path: string): Promise<string | undefined> {
   let file: FileHandle
   try {
-    file = await open(path)
+    // For writing: NFS emulates flock(2) by a lock that requires it.
+    file = await open(path, 'r+')
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined
     throw new StoreError(`${path} cannot be read: ${messageOf(error)}`, { cause: error })
