@@ -15,6 +15,12 @@ export interface BlockCodec {
 
   /** Expands `from` to `into`; false if the result does not have exactly that length. */
   expand(from: Uint8Array, into: Uint8Array): boolean
+
+  /** Expands the first bytes of `from` only, as many as `into` has; false if they cannot be expanded. Absent where that saves nothing. */
+  expandStart?(from: Uint8Array, into: Uint8Array): boolean
+
+  /** The length of the first of several compressed pieces, each of which expands by itself. Absent if there is one piece only. */
+  firstPiece?(from: Uint8Array): number
 }
 
 export interface Compression {

@@ -25,12 +25,17 @@ function openLibrary(): BlockCodec {
   const expand = library.func(
     'int LZ4_decompress_safe(const void *from, void *into, int length, int room)',
   ) as Call
+  const expandStart = library.func(
+    'int LZ4_decompress_safe_partial(const void *from, void *into, int length, int wanted, int room)',
+  ) as Call
   return {
     compress: (from, into, level) => (compress as Call)(from, into, from.length, into.length, level),
     async compressAsync(from, into, level) {
       return (await callElsewhere(compress, from, into, from.length, into.length, level)).result
     },
     expand: (from, into) => expand(from, into, from.length, into.length) === into.length,
+    expandStart: (from, into) =>
+      expandStart(from, into, from.length, into.length, into.length) === into.length,
   }
 }
 

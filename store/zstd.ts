@@ -38,6 +38,10 @@ function openLibrary(): BlockCodec {
   const expand = library.func(
     'size_t ZSTD_decompressDCtx(void *ctx, void *into, size_t room, const void *from, size_t length)',
   ) as (ctx: unknown, into: Uint8Array, room: number, from: Uint8Array, length: number) => number | bigint
+  const firstFrame = library.func('size_t ZSTD_findFrameCompressedSize(const void *from, size_t length)') as (
+    from: Uint8Array,
+    length: number,
+  ) => number | bigint
   const [compressor, expander] = [createCompressor(), createExpander()]
   return {
     compress(from, into, level) {
@@ -48,6 +52,7 @@ function openLibrary(): BlockCodec {
       return fitting(result, into)
     },
     expand: (from, into) => Number(expand(expander, into, into.length, from, from.length)) === into.length,
+    firstPiece: from => Number(firstFrame(from, from.length)),
   }
 }
 
@@ -66,16 +71,30 @@ function put(bytes: Uint8Array, into: Uint8Array): number {
 
 const atLevel = (level: number): ZstdOptions => ({ params: { [constants.ZSTD_c_compressionLevel]: level } })
 
+/** Expands the first frame of some bytes. With `info`, node:zlib also says how long that was, which its types lack. */
+const expandOne = zstdDecompressSync as unknown as (
+  from: Uint8Array,
+  options: { readonly maxOutputLength: number; readonly info: true },
+) => { readonly buffer: Buffer; readonly engine: { readonly bytesWritten: number } }
+
 /** Through node:zlib. */
 export const zlibZstd: BlockCodec = {
   compress: (from, into, level) => put(zstdCompressSync(from, atLevel(level)), into),
   compressAsync: async (from, into, level) => put(await zstdCompress(from, atLevel(level)), into),
   expand(from, into) {
     try {
-      const bytes = zstdDecompressSync(from, { maxOutputLength: into.length })
-      if (bytes.length !== into.length) return false
-      into.set(bytes)
-      return true
+      let end = 0
+      // One call expands one frame; there may be several.
+      for (let at = 0; at < from.length;) {
+        const { buffer, engine } = expandOne(from.subarray(at), {
+          maxOutputLength: Math.max(1, into.length - end),
+          info: true,
+        })
+        into.set(buffer, end)
+        end += buffer.length
+        at += engine.bytesWritten
+      }
+      return end === into.length
     } catch {
       return false
     }

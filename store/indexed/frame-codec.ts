@@ -129,11 +129,16 @@ export class FrameDecoder {
     this.#opener = opener
   }
 
+  /** The bytes of the units that the last {@link FrameDecoder.decode} has written. */
+  lo = 0
+  hi = 0
+
   /**
-   * Verifies the stored frame at position `pos`, and writes its units to the start of `into`.
+   * Verifies the stored frame at position `pos`, and writes its units to the start of `into`; at least the bytes `[lo, hi)` of them, if these are
+   * given.
    * @returns the number of bytes of its units. @throws BulkDamageError
    */
-  decode(pos: number, stored: Buffer, into: Uint8Array): number {
+  decode(pos: number, stored: Buffer, into: Uint8Array, lo = 0, hi = FRAME_BYTES): number {
     if (stored.length < FRAME_HEADER_BYTES) throw new BulkDamageError(DIFFERS)
     const end = FRAME_HEADER_BYTES + stored.readUInt32LE(LENGTH_OFFSET)
     // The tag of an encrypted frame covers more than its checksum does, and is verified faster.
@@ -146,12 +151,14 @@ export class FrameDecoder {
     if (length > FRAME_BYTES || length > into.length) throw new BulkDamageError(MALFORMED)
     const units = into.subarray(0, length)
     if ((stored[SEALED_OFFSET] !== 0) !== (this.#opener !== undefined)) throw new BulkDamageError(FORGED)
+    this.lo = 0
+    this.hi = length
     if (this.#opener?.isKeyless === true) {
       units.fill(0)
       return length
     }
     if (method === AS_IT_IS) this.#copy(pos, stored, body, units)
-    else this.#expand(pos, stored, body, units)
+    else this.#expand(pos, stored, body, units, lo, hi)
     return length
   }
 
@@ -193,7 +200,7 @@ export class FrameDecoder {
     if (!isOpen) throw notSealed(stored)
   }
 
-  #expand(pos: number, stored: Buffer, body: Buffer, units: Uint8Array): void {
+  #expand(pos: number, stored: Buffer, body: Buffer, units: Uint8Array, lo: number, hi: number): void {
     let packed = body
     if (this.#opener !== undefined) {
       const length = body.length - SEAL_BYTES
@@ -202,8 +209,11 @@ export class FrameDecoder {
       if (!this.#opener.open(pos, sealedHeader(stored), body, packed)) throw notSealed(stored)
     }
     const method = METHODS[stored[METHOD_OFFSET] ?? 0]
-    if (method === undefined || !this.#units.expand(packed, method, stored[ELEMENT_OFFSET] ?? 0, units))
-      throw new BulkDamageError(MALFORMED)
+    const elementBytes = stored[ELEMENT_OFFSET] ?? 0
+    const expanded = method && this.#units.expandPart(packed, { method, elementBytes }, units, lo, hi)
+    if (expanded === undefined) throw new BulkDamageError(MALFORMED)
+    this.lo = expanded.lo
+    this.hi = expanded.hi
   }
 }
 

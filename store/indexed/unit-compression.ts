@@ -9,6 +9,12 @@ import { lz4 } from '../lz4.ts'
 import { zstd } from '../zstd.ts'
 import { UNIT_BYTES } from './frame.ts'
 
+/**
+ * Zstandard expands a piece only as a whole, so that units are compressed in pieces of this length: a short read expands one of them. docs/notes.md
+ * has figures.
+ */
+export const PIECE_BYTES = 2 * UNIT_BYTES
+
 /** Units that shrink by less than this part are stored as they are: expanding them would cost more than reading them. */
 const LEAST_SAVED = 1 / 16
 
@@ -28,10 +34,37 @@ export class UnitCompression {
   compress(units: Uint8Array, { method, level, elementBytes }: Compression, into: Uint8Array): number {
     if (method === 'off') return 0
     const room = roomFor(units, into)
-    if (elementBytes === 0) return CODECS[method]().compress(units, room, level)
+    if (elementBytes === 0)
+      return method === 'zstd' ? inPieces(units, room, level) : CODECS[method]().compress(units, room, level)
     const shuffled = this.#memory.subarray(0, units.length)
     shuffle(units, elementBytes, shuffled)
     return CODECS[method]().compress(shuffled, room, level)
+  }
+
+  /**
+   * As {@link UnitCompression.expand}, but only as much of `units` as it takes for the bytes `[lo, hi)`; returns which bytes were expanded. Undefined
+   * if they cannot be.
+   */
+  expandPart(
+    from: Uint8Array,
+    { method, elementBytes }: Pick<Compression, 'elementBytes'> & { readonly method: CompressionMethod },
+    units: Uint8Array,
+    lo: number,
+    hi: number,
+  ): Expanded | undefined {
+    const codec = CODECS[method]()
+    if (elementBytes === 0 && hi <= units.length && hi - lo < units.length) {
+      const first = units.length > PIECE_BYTES ? codec.firstPiece?.(from) : undefined
+      // Another writer may have made other pieces.
+      if (first !== undefined && first < from.length) {
+        if (hi <= PIECE_BYTES && codec.expand(from.subarray(0, first), units.subarray(0, PIECE_BYTES)))
+          return { lo: 0, hi: PIECE_BYTES }
+        if (lo >= PIECE_BYTES && codec.expand(from.subarray(first), units.subarray(PIECE_BYTES)))
+          return { lo: PIECE_BYTES, hi: units.length }
+      } else if (hi < units.length && codec.expandStart?.(from, units.subarray(0, hi)) === true)
+        return { lo: 0, hi }
+    }
+    return this.expand(from, method, elementBytes, units) ? { lo: 0, hi: units.length } : undefined
   }
 
   /** Expands to `units`; false if the result does not have exactly that length. */
@@ -43,6 +76,24 @@ export class UnitCompression {
     unshuffle(shuffled, elementBytes, units)
     return true
   }
+}
+
+/** Units `[lo, hi)` of those that are wanted were expanded. */
+export interface Expanded {
+  readonly lo: number
+  readonly hi: number
+}
+
+/** Compresses with Zstandard. */
+function inPieces(units: Uint8Array, room: Uint8Array, level: number): number {
+  const codec = zstd()
+  let length = 0
+  for (let at = 0; at < units.length; at += PIECE_BYTES) {
+    const piece = codec.compress(units.subarray(at, at + PIECE_BYTES), room.subarray(length), level)
+    if (piece === 0) return 0
+    length += piece
+  }
+  return length
 }
 
 /** As {@link UnitCompression.compress}, in another thread; several calls may be in progress. `into` has the length of the units at least. */

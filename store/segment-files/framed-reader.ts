@@ -40,8 +40,10 @@ interface CachedFrame {
   start: number
   /** Of the stored frame: a position can be written again if its transaction fails. */
   sum: bigint
-  /** In {@link CachedFrame.memory}. */
+  /** In {@link CachedFrame.memory}; of them, the bytes `[lo, hi)` were expanded. */
   units: Buffer
+  lo: number
+  hi: number
   readonly memory: Buffer
 }
 
@@ -92,10 +94,14 @@ export class FramedReader {
     const entry = this.#entry(fd, index, start)
     if (this.#readParts(fd, entry, start, off, target)) return
     const frame = (this.#frames[(start / FRAME_BYTES) % FRAMES_KEPT] ??= emptyFrame())
-    if (frame.start !== start || !this.#isSame(fd, entry, frame)) this.#load(fd, start, entry, frame)
+    const end = off + target.length
+    if (frame.start !== start || !this.#isSame(fd, entry, frame))
+      this.#load(fd, start, entry, frame, off, end)
+    // A second read of a frame is one of neighbouring reads.
+    else if (off < frame.lo || end > frame.hi) this.#load(fd, start, entry, frame, 0, FRAME_BYTES)
     const { units } = frame
-    if (units.length < off + target.length) throw new BulkDamageError(CUT_SHORT)
-    units.copy(target, 0, off, off + target.length)
+    if (units.length < end) throw new BulkDamageError(CUT_SHORT)
+    units.copy(target, 0, off, end)
   }
 
   /** Reads whole units of a frame whose parts are encrypted by themselves; false if it is another frame, or damaged. */
@@ -120,8 +126,15 @@ export class FramedReader {
     return true
   }
 
-  /** Reads a frame to the cache. One that is stored as it is is verified where it was read to. */
-  #load(fd: number, start: number, { offset, length }: FrameEntry, frame: CachedFrame): void {
+  /** Reads a frame to the cache, at least the bytes `[lo, hi)`. One that is stored as it is is verified where it was read to. */
+  #load(
+    fd: number,
+    start: number,
+    { offset, length }: FrameEntry,
+    frame: CachedFrame,
+    lo: number,
+    hi: number,
+  ): void {
     const { memory } = frame
     const isRaw = !this.#isEncrypted && length >= FRAME_UNCOMPRESSED_BYTES && length <= memory.length
     const stored = (isRaw ? memory : this.#stored).subarray(0, length)
@@ -129,7 +142,9 @@ export class FramedReader {
     if (readUpTo(fd, stored, offset) < length) throw new BulkDamageError(CUT_SHORT)
     frame.units = isRaw
       ? this.#decoder.rawUnits(start, stored)
-      : memory.subarray(0, this.#decoder.decode(start, stored, memory))
+      : memory.subarray(0, this.#decoder.decode(start, stored, memory, lo, hi))
+    frame.lo = isRaw ? 0 : this.#decoder.lo
+    frame.hi = isRaw ? frame.units.length : this.#decoder.hi
     frame.sum = storedSum(stored)
     frame.start = start
   }
@@ -203,5 +218,7 @@ const emptyFrame = (): CachedFrame => ({
   start: -1,
   sum: 0n,
   units: Buffer.alloc(0),
+  lo: 0,
+  hi: 0,
   memory: Buffer.allocUnsafeSlow(FRAME_UNCOMPRESSED_BYTES),
 })

@@ -47,6 +47,31 @@ test.each(['off', 'lz4', 'zstd', 'zstd-3', 'zstd-shuffle2', 'zstd-shuffle4', 'zs
   },
 )
 
+test.each([
+  ['zstd', [0, 0, 2, 2], [2, 2, 4, 4]],
+  ['lz4', [0, 0, 0, 0], [1, 2, 3, 4]],
+] as const)('a short read expands only a part of a frame: %s', (name, los, his) => {
+  const bytes = Buffer.from(numbers(FRAME_BYTES).map((byte, at) => (at % 3 === 0 ? 0 : byte)))
+  const stored = encoded(bytes, 0, name)
+  expect(stored.length).toBeLessThan(FRAME_BYTES)
+  const decoder = new FrameDecoder()
+  for (const [unit, lo] of los.entries()) {
+    const into = Buffer.alloc(FRAME_BYTES, 0xa5)
+    const wanted = unit * UNIT_BYTES
+    expect(decoder.decode(0, stored, into, wanted, wanted + UNIT_BYTES)).toBe(FRAME_BYTES)
+    const [from, to] = [lo * UNIT_BYTES, (his[unit] ?? 0) * UNIT_BYTES]
+    expect([decoder.lo, decoder.hi]).toEqual([from, to])
+    expect(into.subarray(from, to).equals(bytes.subarray(from, to))).toBe(true)
+    for (const rest of [into.subarray(0, from), into.subarray(to)])
+      expect(rest.every(byte => byte === 0xa5)).toBe(true)
+  }
+  const into = Buffer.alloc(FRAME_BYTES)
+  decoder.decode(0, stored, into, 0, FRAME_BYTES - UNIT_BYTES)
+  expect(into.subarray(0, FRAME_BYTES - UNIT_BYTES).equals(bytes.subarray(0, FRAME_BYTES - UNIT_BYTES))).toBe(
+    true,
+  )
+})
+
 test.each(['zstd-shuffle2', 'zstd-shuffle4', 'zstd-shuffle8'] as const)(
   'memory of any alignment has the same frame, and receives the same units: %s',
   name => {
@@ -134,6 +159,20 @@ test.each(['zstd', 'lz4'] as const)(
     expect(rejected).toBeGreaterThan(500)
   },
 )
+
+test('several frames of Zstandard, one after another, are expanded by the library and by node:zlib', () => {
+  const bytes = Buffer.from(numbers(FRAME_BYTES).map((byte, at) => (at % 3 === 0 ? 0 : byte)))
+  const stored = encoded(bytes)
+  expect(stored.length).toBeLessThan(FRAME_BYTES)
+  const body = stored.subarray(FRAME_HEADER_BYTES)
+  for (const codec of [zstd(), zlibZstd]) {
+    const back = Buffer.alloc(FRAME_BYTES)
+    expect(codec.expand(body, back)).toBe(true)
+    expect(back.equals(bytes)).toBe(true)
+    expect(codec.expand(body, Buffer.alloc(FRAME_BYTES - 1))).toBe(false)
+    expect(codec.expand(body, Buffer.alloc(FRAME_BYTES + 1))).toBe(false)
+  }
+})
 
 test('the zstd library and node:zlib decompress the output of each other', () => {
   const bytes = numbers(FRAME_BYTES)
