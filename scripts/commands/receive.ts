@@ -5,6 +5,7 @@ import type { Received } from '../../core/database/stream-options.ts'
 import { lastReceived, receive as receiveStream } from '../../core/database/streams.ts'
 import { printable } from '../../core/printable.ts'
 import { bytesIn, streamsIn } from '../../core/stream/directory.ts'
+import { isRawStream } from '../../core/stream/raw.ts'
 import { CodedError, messageOf } from '../../store/errors.ts'
 import { canonicalName } from '../../store/database-name.ts'
 import { EXIT_FAILURE, CommandError, UsageError } from '../failure.ts'
@@ -62,22 +63,35 @@ async function receive(place: string, streams: readonly string[], options: Optio
   const length = await bytesIn(paths)
   const onProgress = (done: number, total: number): void =>
     progress.update('receiving', done, paths.length === 0 ? total : length)
-  const at: { path?: string } = {}
+  const at: Reading = {}
   try {
     const input = paths.length === 0 ? process.stdin : bytesOf(paths, at)
-    const received = await receiveStream(database, input, { pack, onProgress, warn })
+    const received = await receiveStream(database, noting(input, at), { pack, onProgress, warn })
     progress.stop()
     if (json) console.log(JSON.stringify(received))
     else say(describe(database, received))
   } catch (error) {
-    throw await explained(database, error, at.path)
+    throw await explained(database, error, at)
   } finally {
     progress.stop()
   }
 }
 
-/** @param at its path becomes that of the file that is read. */
-async function* bytesOf(paths: readonly string[], at: { path?: string }): AsyncGenerator<Buffer> {
+/** What is being read. */
+interface Reading {
+  /** Of the file, if files are read. */
+  path?: string
+  isRaw?: boolean
+}
+
+async function* noting(input: AsyncIterable<Buffer>, at: Reading): AsyncGenerator<Buffer> {
+  for await (const chunk of input) {
+    at.isRaw ??= isRawStream(chunk)
+    yield chunk
+  }
+}
+
+async function* bytesOf(paths: readonly string[], at: Reading): AsyncGenerator<Buffer> {
   for (const path of paths)
     try {
       at.path = path
@@ -93,15 +107,20 @@ const describe = (database: string, { transactions, bytes, tid }: Received): str
     : `received ${count(transactions, 'transaction')}, ${formatBytes(bytes)}; ${database} now ends with ${tid}`
 
 /** Which file is damaged, if files are read; for a stream that was cut, where to continue. */
-async function explained(database: string, error: unknown, path: string | undefined): Promise<unknown> {
+async function explained(
+  database: string,
+  error: unknown,
+  { path, isRaw = false }: Reading,
+): Promise<unknown> {
   if (!(error instanceof CodedError)) return error
   if (error.code === 'bad-stream' && path !== undefined)
     return new CommandError(`${printable(path)}: ${error.message}`, { code: error.code, path, cause: error })
   if (error.code !== 'cut-stream') return error
   const tid = await lastReceived(database).catch(() => undefined)
+  const send = isRaw ? 'zblkfs send --raw SOURCE --from' : 'zblkfs send SOURCE --resume'
   const next =
     tid === undefined
       ? 'nothing was received: send it again'
-      : `${database} has everything up to ${tid}: continue with 'zblkfs send SOURCE --resume ${tid}'`
+      : `${database} has everything up to ${tid}: continue with '${send} ${tid}'`
   return new CommandError(`${error.message}; ${next}`, { code: error.code, cause: error })
 }

@@ -208,6 +208,9 @@ test('is backed up, sent and restored as it is stored, while it is mounted, by a
     const { tid } = JSON.parse(await zblkfsOutput('receive', '--state', copy)) as { readonly tid: string }
     await writeFile(join(dir, 'last'), 'x')
     await zblkfsOutput('sync', dir)
+    const cut = `${ZBLKFS} send --raw --from ${tid} ${dir} | head -c 400 | ${ZBLKFS} receive ${copy}`
+    const { stderr } = await runProgram('sh', ['-c', cut])
+    expect(stderr).toContain(`continue with 'zblkfs send --raw SOURCE --from ${tid}'`)
     const pipe = `${ZBLKFS} send --raw --from ${tid} ${dir} | ${ZBLKFS} receive ${copy}`
     expect(await runProgram('sh', ['-c', pipe])).toMatchObject({ exitCode: 0, stderr: '' })
   })
