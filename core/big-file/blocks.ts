@@ -131,13 +131,14 @@ export class Blocks {
     if (ref === undefined) return undefined
     if (ref instanceof Promise) return this.#planLater(blk, ref, { lo, hi }, reply, at)
     const layout = this.layout(blk, ref)
-    if (layout instanceof Promise) return this.#planLater(blk, ref, { lo, hi }, reply, at)
+    if (layout instanceof Promise)
+      return layout.then(found => this.#planLayout(ref, found, { lo, hi }, reply, at))
     return this.#planLayout(ref, layout, { lo, hi }, reply, at)
   }
 
   async #planLater(
     blk: number,
-    finding: Awaitable<Ref | undefined>,
+    finding: Promise<Ref | undefined>,
     extent: Extent,
     reply: Reply,
     at: number,
