@@ -41,6 +41,7 @@ export async function openFileSystem(settings: MountSettings, log: Logger): Prom
     readOnly,
     create: settings.layout === undefined,
     purpose: `mounted at ${directory}`,
+    keepsOpen: true,
     // Others' changes can be shown only by a driver that invalidates what the kernel has cached.
     isShared: settings.driver !== 'fuse-native',
     compression: settings.compression,

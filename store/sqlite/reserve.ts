@@ -7,7 +7,7 @@
  *
  *     free space            0 ........ size ................. 32 x size ........
  *     open for writing      what fits  whole                  as it was
- *     and for over 1 s      what fits  whole                  whole
+ *     by a mount, or 1 s    what fits  whole                  whole
  *     closed                kept       kept                   none
  *
  * A writer that keeps the database open (a mount) holds it on a disk with ample space too, because another program may fill the disk at

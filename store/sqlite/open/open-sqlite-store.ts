@@ -51,6 +51,8 @@ export interface OpenOptions extends EncryptionOptions {
   readonly skipIndexCheck?: boolean
   /** How new bulk bytes are stored from now on; recorded in the database. By default as recorded there. */
   readonly compression?: CompressionName | undefined
+  /** Keeps the database open for long, as a mount does: the reserve is held at once, on a disk with ample space too. */
+  readonly keepsOpen?: boolean
 }
 
 const DEFAULT_CACHE_BYTES = 4 << 20
@@ -81,12 +83,21 @@ export async function openSqliteStore(
     cacheSizeBytes,
     skipIndexCheck = false,
     compression,
+    keepsOpen = false,
   } = options
   const file = findFile(path, create && !readOnly)
   const cacheBytes = cacheSizeBytes ?? DEFAULT_CACHE_BYTES
   if (readOnly) return await openReadOnly(file, cacheBytes, options)
   const open = (): Promise<WritableSqliteStore> =>
-    openForWriting(file, { create, purpose, cacheBytes, skipIndexCheck, compression, encryption: options })
+    openForWriting(file, {
+      create,
+      purpose,
+      cacheBytes,
+      skipIndexCheck,
+      compression,
+      keepsOpen,
+      encryption: options,
+    })
   try {
     return await open()
   } catch (error) {
@@ -106,6 +117,7 @@ async function openForWriting(
     cacheBytes,
     skipIndexCheck,
     compression,
+    keepsOpen,
     encryption,
   }: {
     readonly create: boolean
@@ -113,6 +125,7 @@ async function openForWriting(
     readonly cacheBytes: number
     readonly skipIndexCheck: boolean
     readonly compression: CompressionName | undefined
+    readonly keepsOpen: boolean
     readonly encryption: EncryptionOptions
   },
 ): Promise<WritableSqliteStore> {
@@ -131,7 +144,7 @@ async function openForWriting(
     if (!skipIndexCheck) assertWhole(place, false)
     const keys = checkForWriting(place, skipIndexCheck)
     const key = made ?? (await keyOf(file, keys, encryption))
-    const writer = await WriterClient.start(place, compression, key)
+    const writer = await WriterClient.start(place, { compression, key, keepsOpen })
     try {
       return new WritableSqliteStore(
         place,

@@ -5,17 +5,23 @@ import type { WireError } from '../../errors.ts'
 import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 import type { WireTransaction } from './wire.ts'
 
+/** What a writer's thread is started with. */
+export interface WriterOptions {
+  /** How new bulk bytes are to be stored from now on; undefined for no change. */
+  readonly compression: CompressionName | undefined
+  /** Undefined for a database that is not encrypted. */
+  readonly key: MasterKey | undefined
+  /** Whether the reserve is held at once on a disk with ample space, or when the database has been open for a while. */
+  readonly keepsOpen: boolean
+}
+
 /** The worker's `workerData`. */
-export interface WriterData {
+export interface WriterData extends WriterOptions {
   /** The descriptor of the database's directory, and its name there. */
   readonly directory: number
   readonly name: string
   /** The descriptor of the database file. */
   readonly fd: number
-  /** How new bulk bytes are to be stored from now on; undefined for no change. */
-  readonly compression: CompressionName | undefined
-  /** Undefined for a database that is not encrypted. */
-  readonly key: MasterKey | undefined
 }
 
 export type WriterRequest =

@@ -7,13 +7,11 @@ import { openSync } from '../../os-files.ts'
 import { Worker } from 'node:worker_threads'
 import { O_PATH } from '../../o-path.ts'
 import { siblingModule } from '../../sibling-module.ts'
-import type { CompressionName } from '../../compression.ts'
-import type { MasterKey } from '../../encryption/keys.ts'
 import { StoreError, WriterGoneError, fromWire } from '../../errors.ts'
 import { tid as toTid, type Tid, knownTid } from '../../ids.ts'
 import type { ObjectChange } from '../../changes.ts'
 import type { NewTransaction } from '../../store.ts'
-import { type WriterData, type WriterReply, type WriterRequest, type WriterStats } from './messages.ts'
+import type { WriterData, WriterOptions, WriterReply, WriterRequest, WriterStats } from './messages.ts'
 import type { DatabasePlace } from '../open/database-place.ts'
 import type { PackStep, PackStepResult } from '../../indexed/pack/pack-steps.ts'
 import { encodeTransaction } from './wire.ts'
@@ -43,31 +41,20 @@ export class WriterClient {
   #failure: Error | undefined
   #stats: WriterStats | undefined
 
-  private constructor(
-    place: DatabasePlace,
-    compression: CompressionName | undefined,
-    key: MasterKey | undefined,
-  ) {
+  private constructor(place: DatabasePlace, options: WriterOptions) {
     this.#place = place
     const { directory, name } = place.name
     this.#directory = directory
-    const workerData: WriterData = { directory, name, fd: place.fd, compression, key }
+    const workerData: WriterData = { directory, name, fd: place.fd, ...options }
     this.#worker = new Worker(WRITER_FILE, { workerData })
     this.#worker.on('message', (reply: WriterReply) => this.#settle(reply))
     this.#worker.on('error', error => this.#fail(`failed: ${String(error)}`, error))
     this.#worker.on('exit', () => this.#fail('has ended', undefined))
   }
 
-  /**
-   * Starts the thread; resolves when it has opened the database.
-   * @param compression sets the database's; undefined for no change. @param key undefined for a database that is not encrypted.
-   */
-  static async start(
-    place: DatabasePlace,
-    compression?: CompressionName,
-    key?: MasterKey,
-  ): Promise<StartedWriter> {
-    const client = new WriterClient(place, compression, key)
+  /** Starts the thread; resolves when it has opened the database. */
+  static async start(place: DatabasePlace, options: WriterOptions): Promise<StartedWriter> {
+    const client = new WriterClient(place, options)
     const { lastTid, nextOid } = await client.#answer().catch(async (error: unknown) => {
       await client.#worker.terminate()
       throw error

@@ -18,7 +18,7 @@ import { Guard } from './guard.ts'
 import { collectWhenIdle } from '../../gc-pacing.ts'
 import { decodeTransaction } from './wire.ts'
 
-const { directory, name: firstName, fd, compression, key } = workerData as WriterData
+const { directory, name: firstName, fd, compression, key, keepsOpen } = workerData as WriterData
 /** Changes when another process renames the database. */
 const name = new DatabaseName(directory, firstName)
 /** SQLite's page cache, for the index pages that a commit changes. */
@@ -84,6 +84,7 @@ async function open(): Promise<Opened> {
     () => fstatSync(fd),
     () => name.leadsTo(fd),
   )
+  if (keepsOpen) reserve.holdOnAmpleDisk()
   reserve.hold()
   return { db, checkpoints, files, guard, reserve, reserveTimer: holdLater(reserve), ...writers }
 }
