@@ -24,6 +24,11 @@ export class KernelCaches {
     this.#live.remembered.forget = nodes => notifier.forgetUnused?.(nodes.map(({ ino }) => ino))
   }
 
+  /** Whether all names can be invalidated at once (Linux 6.16). */
+  get areNamesInvalidated(): boolean {
+    return this.#notifier?.invalidatesNames === true
+  }
+
   /** Invalidates everything of a tree. */
   invalidateTree(tree: Tree): void {
     for (const node of tree.nodes) this.invalidateNode(node)
@@ -48,7 +53,7 @@ export class KernelCaches {
    * is among the inodes.
    */
   invalidateChanged(changed: ReadonlySet<Node>, live: Tree, hasDirectories: boolean): void {
-    const isAtOnce = this.#notifier?.invalidatesNames === true
+    const isAtOnce = this.areNamesInvalidated
     for (const node of live.nodes) {
       const directory = node.name && live.known(node.name.parent)
       if (changed.has(node)) {
@@ -61,7 +66,7 @@ export class KernelCaches {
 
   /** Invalidates a name that the kernel may have changed while another mount had done so. */
   invalidateChangedName(parent: Ino, name: Name): void {
-    if (this.#notifier?.invalidatesNames === true) this.#notifier.invalidateNames()
+    if (this.areNamesInvalidated) this.#notifier?.invalidateNames()
     else this.invalidateEntry(parent, name)
   }
 

@@ -83,7 +83,7 @@ export class SharedLocks implements LockOperations {
     await this.#sharing.settle()
     const { live, caches } = this.#context
     const node = live.known(oid)
-    if (node !== undefined && this.#sharing.isStale(node)) await caches.settled()
+    if (node !== undefined && this.#sharing.moved.isStale(node)) await caches.settled()
   }
 
   /** Undefined for a file of the past, a generated one, and one that a rejoin has dropped: another file may have its oid. */

@@ -327,17 +327,29 @@ class SharedOperations<T extends Operations> {
     })
   }
 
+  /**
+   * Handles for appends bypass the kernel's pages, because the kernel may have an old end. So do those of a file that another mount changed a
+   * moment ago: the kernel rejects the attributes that it requests while it is told to drop them, and then cuts reads at the last size that it
+   * had, or at the end of an append of its own that was stored elsewhere.
+   */
   async #opened(ino: Ino, flags: number, file: OpenFile): Promise<OpenFile> {
     const isStale = await this.#refresh(ino)
-    if (flags & O_APPEND) return { ...file, pages: 'bypass' }
+    if (flags & O_APPEND || this.#mayCutReads(ino)) return { ...file, pages: 'bypass' }
     return isStale ? { ...file, pages: 'drop' } : file
+  }
+
+  /** Not on earlier versions of Linux (before 6.6), which cannot map a handle that bypasses pages. */
+  #mayCutReads(ino: Ino): boolean {
+    const { sharing, context } = this.#parts
+    const node = context.live.knownOf(ino)
+    return node !== undefined && context.caches.areNamesInvalidated && sharing.moved.hasJustChanged(node)
   }
 
   /** Has the kernel drop the attributes of an inode that a move has changed. @returns whether one has. */
   async #refresh(ino: Ino): Promise<boolean> {
     const { sharing, context } = this.#parts
     const node = context.live.knownOf(ino)
-    if (node === undefined || !sharing.isStale(node)) return false
+    if (node === undefined || !sharing.moved.isStale(node)) return false
     await context.caches.invalidateAttributes(node)
     return true
   }

@@ -31,9 +31,9 @@ import type { Store } from '../../../store/store.ts'
 import type { Context } from '../context.ts'
 import { INTERVAL_MS } from '../following.ts'
 import type { LeaseState } from '../served-file-system.ts'
-import type { Node } from '../inodes/tree.ts'
 import { advanceTo, revertNode } from '../advance.ts'
 import { DroppedChanges } from './dropped-changes.ts'
+import { MovedNodes } from './moved-nodes.ts'
 import { SharedTransaction } from './transaction.ts'
 import { Turnstile } from './turnstile.ts'
 
@@ -68,9 +68,7 @@ export class Sharing {
   /** Work that keeps the lease until it has ended, or is aborted because another mount requests it. */
   readonly #kept = new Set<{ readonly abort: AbortController; readonly ended: Promise<unknown> }>()
   #lost: WriterGoneError | undefined
-  #moves = 0
-  /** The inodes that moves have changed, of which the kernel may still have copies, with the last of these moves. */
-  readonly #stale = new Map<Node, number>()
+  readonly moved = new MovedNodes()
   #stop: (() => void) | undefined
 
   constructor(parts: SharingParts) {
@@ -90,11 +88,7 @@ export class Sharing {
 
   /** The number of moves so far: if it has changed, the kernel may have acted on names and attributes of an earlier moment. */
   get moves(): number {
-    return this.#moves
-  }
-
-  isStale(node: Node): boolean {
-    return this.#stale.has(node)
+    return this.moved.moves
   }
 
   start(): void {
@@ -386,12 +380,7 @@ export class Sharing {
     const { store, context, log } = this.#parts
     if (this.#isHeld || tid <= context.live.connection.at) return
     const changed = await advanceTo(tid, store, context)
-    const move = ++this.#moves
-    for (const node of changed) this.#stale.set(node, move)
-    if (changed.size > 0)
-      void context.caches.settled().then(() => {
-        for (const node of changed) if (this.#stale.get(node) === move) this.#stale.delete(node)
-      })
+    this.moved.add(changed, () => context.caches.settled())
     log.debug({ tid: formatTid(tid) }, 'showing a later transaction')
   }
 }
